@@ -1,0 +1,111 @@
+"""The singer sings what it promises; the two corpora have the optimum they state."""
+import wave
+
+import numpy as np
+import pytest
+
+from vocalsynth_utils import voice
+
+
+def test_sing_has_the_length_range_and_type_asked_for():
+    y = voice.sing(7.25, seed=3)
+    assert y.dtype == np.float32 and y.shape == (116000,)
+    assert 0.05 < np.abs(y).max() <= 1.0
+
+
+def test_sing_is_the_same_for_a_seed_and_differs_between_seeds():
+    assert np.array_equal(voice.sing(6, seed=1), voice.sing(6, seed=1))
+    assert not np.array_equal(voice.sing(6, seed=1), voice.sing(6, seed=2))
+
+
+def test_a_longer_recording_begins_with_the_shorter_one():
+    assert np.array_equal(voice.sing(12)[:96000], voice.sing(6))
+
+
+def test_sing_has_pauses_with_a_noise_floor_near_minus_50_db():
+    y = voice.sing(60)
+    level = 10 * np.log10(np.square(y[:60 * 16000].reshape(-1, 320)).mean(axis=1))
+    assert -53 < np.percentile(level, 1) < -47
+    assert -26 < np.percentile(level, 50) < -15
+
+
+def test_sung_pitch_stays_inside_the_range_that_the_pitch_tracker_searches():
+    pyworld = pytest.importorskip("pyworld")
+    y = voice.sing(30).astype(float)
+    f0, _ = pyworld.dio(y, 16000, f0_floor=60, f0_ceil=700, frame_period=5.0)
+    assert np.percentile(f0[f0 > 0], 2) > 100 and np.percentile(f0[f0 > 0], 98) < 450
+    assert 0.7 < np.mean(f0 > 0) < 0.95
+
+
+def test_sing_at_32000_hz_has_the_same_spectrum_below_4_khz():
+    from scipy.signal import welch
+    low = [np.interp([500, 1000, 3000], *welch(voice.sing(40, sr=sr), sr, nperseg=sr // 20)) for sr in (16000, 32000)]
+    assert np.all(np.abs(10 * np.log10(low[0] / low[1])) < 6)
+
+
+@pytest.mark.parametrize("arguments, message", [((0,), "seconds is 0"), ((float("nan"),), "seconds is nan"),
+                                                ((1, 8000), "sr is 8000")])
+def test_sing_says_what_it_cannot_sing(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        voice.sing(*arguments)
+
+
+def test_write_voice_writes_what_sing_sings(tmp_path):
+    path = voice.write_voice(tmp_path / "new" / "v.wav", 9, seed=2)
+    with wave.open(str(path)) as wav:
+        assert wav.getparams()[:4] == (1, 2, 16000, 144000)
+        pcm = np.frombuffer(wav.readframes(144000), "<i2")
+    assert np.abs(pcm / 32767 - voice.sing(9, seed=2)).max() < 1 / 32767
+    assert [p.name for p in path.parent.iterdir()] == ["v.wav"]
+
+
+def test_write_voice_leaves_nothing_behind_when_it_fails(tmp_path):
+    def stop(n):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        voice.write_voice(tmp_path / "v.wav", 9, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_built_in_keeps_a_file_that_is_there(tmp_path):
+    (tmp_path / "v.wav").write_bytes(b"mine")
+    assert voice.built_in(tmp_path / "v.wav").read_bytes() == b"mine"
+    assert voice.built_in(tmp_path / "w.wav", seconds=2).stat().st_size == 44 + 64000
+
+
+def test_tone_is_predicted_from_its_last_two_samples():
+    y = voice.tone(0.5, 330.0).astype(float)
+    prediction = 2 * np.cos(2 * np.pi * 330 / 16000) * y[1:-1] - y[:-2]
+    assert np.abs(prediction - y[2:]).max() < 1e-6
+
+
+def test_ar2_has_the_variance_and_the_best_error_it_states():
+    y = voice.ar2(400000, frequency=600, radius=0.97, seed=1).astype(float)
+    assert np.std(y) == pytest.approx(0.1, rel=0.03)
+    past = np.stack([y[1:-1], y[:-2]], axis=1)  # least squares finds the optimum by itself
+    residual = y[2:] - past @ np.linalg.lstsq(past, y[2:], rcond=None)[0]
+    assert np.mean(residual ** 2) / np.var(y) == pytest.approx(voice.ar2_optimum(1, 600, 0.97), rel=0.03)
+
+
+def test_ar2_optimum_of_a_frame_is_the_mean_of_its_steps():
+    y = voice.ar2(400000, frequency=600, radius=0.97, seed=1).astype(float)
+    errors = []
+    for k in (1, 2, 3):
+        past, future = np.stack([y[1:-k], y[:-k - 1]], axis=1), y[1 + k:]
+        errors.append(np.mean((future - past @ np.linalg.lstsq(past, future, rcond=None)[0]) ** 2) / np.var(y))
+    assert np.mean(errors) == pytest.approx(voice.ar2_optimum(3, 600, 0.97), rel=0.03)
+    assert voice.ar2_optimum(5000, 600, 0.97) == pytest.approx(1, abs=0.03)
+
+
+def test_rosenberg_pulse_opens_closes_and_rests():
+    g = voice.rosenberg(np.array([0, 0.21, 0.42, 0.58, 0.8, 1.42]))
+    assert g == pytest.approx([0, 0.5, 1, 0, 0, 1], abs=1e-9)
+
+
+def test_resonator_rings_at_its_frequency_with_its_bandwidth():
+    from scipy.signal import sosfreqz
+    f, response = sosfreqz(voice.resonators([1000.0], [80.0], 16000), worN=np.linspace(0, 8000, 16001), fs=16000)
+    power = np.abs(response) ** 2
+    assert f[power.argmax()] == pytest.approx(1000, abs=2)
+    assert np.ptp(f[power > power.max() / 2]) == pytest.approx(80, rel=0.03)
+    assert power[0] == pytest.approx(1)
