@@ -1,0 +1,187 @@
+"""The command line: `python -m vocalsynth_utils COMMAND`.  The notebooks call the same functions."""
+import argparse
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake of the caller's is one line and exit status 2."""
+
+    def error(self, message):
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def _positive(text):
+    """A command-line number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
+
+
+def _whole(text):
+    """A command-line whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return int(text)
+
+
+def recipes(args):
+    """Print the table of named recipes."""
+    from . import model
+    from .recipes import RECIPES
+    print(f"{'recipe':<16}{'features':<10}{'frame':>8}{'steps':>7}  {'units':<20}{'parameters':>12}  purpose")
+    for r in RECIPES.values():
+        n_features = model.n_features(r)
+        n_parameters = model.count_parameters(model.build_network(r, n_features))
+        print(f"{r.name:<16}{r.features:<10}{r.frame_length:>8}{r.n_steps:>7}  {'-'.join(map(str, r.n_units)):<20}{n_parameters:>12,}  {r.purpose}")
+
+
+def voice(args):
+    """Write the built-in singer to a file."""
+    from . import voice as singer
+    singer.write(args.out, seconds=args.seconds, seed=args.seed)
+    print(f"{args.out}: {args.seconds:g} s at {singer.SAMPLE_RATE} Hz")
+
+
+def prepare(args):
+    """Make a dataset from a recording."""
+    from . import dataset
+    from .recipes import get
+    data = dataset.prepare(args.recording, _with_settings(get(args.recipe), args.set), args.out_dir)
+    for split, (first, end) in data.ranges.items():
+        print(f"{split:<6}{(end - first) * data.row_length / data.settings['sample_rate']:>10.2f} s")
+    print(f"variance of the scaled train part: {data.variance:.6g}\n{args.out_dir}")
+
+
+def train(args):
+    """Train a recipe, or go on training a run."""
+    from tqdm import tqdm
+
+    from . import dataset, runs, training, voice as singer
+    from .recipes import get
+    folder = Path(args.run or Path("runs") / args.recipe)
+    recipe = get(args.recipe)
+    if args.resume and (folder / "recipe.json").exists():
+        recipe = runs.open_run(folder).recipe
+        if recipe.name != args.recipe:
+            raise ValueError(f"the run in {folder} is of recipe {recipe.name!r}, not {args.recipe!r}; name its own recipe")
+    recipe = _with_settings(recipe, args.set)
+    if args.epochs is not None:
+        recipe = recipe.replace(n_epochs=args.epochs)
+    data = _dataset(args, recipe, folder, dataset, runs, singer)
+    base = dataset.baselines(data, recipe.n_steps, "valid")
+    print("loss / variance on valid without learning: " + ", ".join(f"{k} {v:.4f}" for k, v in base.items()))
+
+    done = len(runs.open_run(folder).log()) if args.resume else 0
+    with tqdm(total=recipe.n_epochs, initial=done, unit="epoch", file=sys.stderr, disable=None) as bar:
+        def on_batch(done, total):
+            bar.set_description(f"batch {done}/{total}")
+        for row in training.train(recipe, data, folder, resume=args.resume, minutes=args.minutes, on_batch=on_batch):
+            bar.update()
+            bar.set_postfix(train=f"{row['train_loss'] / data.variance:.4f}", valid=f"{row['valid_loss'] / data.variance:.4f}")
+    result = runs.open_run(folder).result()
+    print(f"best epoch {result['best_epoch']} of {result['epochs']}; loss / variance: valid {result['valid_loss_over_variance']:.4f}, "
+          f"test {result['test_loss_over_variance']:.4f} (on test, "
+          + ", ".join(f"{k} {v:.4f}" for k, v in result["test_baselines"].items()) + f")\n{folder}")
+
+
+def _dataset(args, recipe, folder, dataset, runs, singer):
+    """The dataset to train on: the run's own, a prepared folder, or made from a recording."""
+    if args.resume and not args.data:
+        return dataset.load(runs.open_run(folder).dataset_folder)
+    source = Path(args.data) if args.data else singer.built_in()
+    if source.is_dir():
+        return dataset.load(source)
+    if not args.resume and (folder / "recipe.json").exists():
+        runs.create(folder, recipe, None)  # raises: the folder holds a run
+    return dataset.prepare(source, recipe, folder / "dataset")
+
+
+def generate(args):
+    """Let a run sing into a file."""
+    from tqdm import tqdm
+
+    from . import audio, dataset, generation, runs
+    run = runs.open_run(args.run)
+    recipe = run.recipe
+    if not Path(args.out).resolve().parent.is_dir():
+        raise ValueError(f"{args.out}: its folder does not exist; make it first")
+    data = dataset.load(run.dataset_folder) if args.primer in dataset.SPLITS else None
+    primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
+    n_frames = math.ceil(args.seconds * recipe.sample_rate / recipe.frame_length)
+    with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
+        y = generation.generate(run, args.seconds, primer, on_frame=lambda done: bar.update())
+    audio.write(args.out, y, recipe.sample_rate)
+    print(f"{args.out}: {len(y) / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
+
+
+def _with_settings(recipe, settings):
+    """A recipe changed by --set field=value."""
+    from .recipes import parse_setting
+    return recipe.replace(**dict(parse_setting(s) for s in settings or ()))
+
+
+def parser():
+    """The command line as an argparse parser."""
+    top = _Parser(prog="python -m vocalsynth_utils", description="Generating vocals with a recurrent network.")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(function, *positional, **extra):
+        p = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0], description=function.__doc__.splitlines()[0])
+        for name, text in positional:
+            p.add_argument(name.lower(), metavar=name, help=text)
+        p.set_defaults(function=function)
+        return p
+
+    setting = dict(action="append", metavar="FIELD=VALUE", help="change one field of the recipe; may be given again")
+    command(recipes)
+    p = command(voice, ("OUT", "the WAV file to write"))
+    p.add_argument("--seconds", type=_positive, default=300.0, help="length (default 300)")
+    p.add_argument("--seed", type=_whole, default=0, help="another seed, another song (default 0)")
+    p = command(prepare, ("RECIPE", "a name from `recipes`"), ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder"))
+    p.add_argument("--set", **setting)
+    p = command(train, ("RECIPE", "a name from `recipes`"))
+    p.add_argument("--data", metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset (default: the built-in voice)")
+    p.add_argument("--run", metavar="DIR", help="the run's folder (default runs/RECIPE)")
+    p.add_argument("--epochs", type=_whole, help="train up to this many epochs")
+    p.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")
+    p.add_argument("--resume", action="store_true", help="go on from the run's last epoch")
+    p.add_argument("--set", **setting)
+    p = command(generate, ("RUN", "a run's folder"), ("OUT", "the WAV file to write"))
+    p.add_argument("--seconds", type=_positive, required=True, help="length of the new audio")
+    p.add_argument("--primer", default="valid", metavar="train|valid|test|FILE|none", help="what the network hears first (default valid)")
+    p.add_argument("--primer-frames", type=_whole, help="length of the primer (default: one training sequence)")
+    return top
+
+
+def main(argv=None):
+    """Run one command; returns the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is an interruption like Ctrl-C
+    args = parser().parse_args(argv)
+    try:
+        args.function(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"vocalsynth_utils {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"vocalsynth_utils {args.command}: interrupted; everything up to the last whole epoch is kept", file=sys.stderr)
+        return 130
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)

@@ -1,0 +1,326 @@
+"""A recording made ready for training: rows on disk, memory-mapped, and the baselines to beat.
+
+A dataset is a folder with ``rows.npy`` and ``dataset.json``.  The rows are
+unscaled: single samples for raw frames, one row of parameters every few
+milliseconds for other features.  A batch is defined by the rows its sequences
+start at, so shifted copies of the recording cost no disk and no memory.
+"""
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+import scipy.linalg
+from numpy.lib import format as npy
+from numpy.lib.stride_tricks import sliding_window_view
+
+from . import audio, features, frames
+
+SPLITS = ("train", "valid", "test")
+BLOCK = 1 << 20  # rows read or written at a time
+LINEAR_ORDER = 400  # past samples the linear-prediction baseline sees
+PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared recording.
+
+    Attributes
+    ----------
+    folder : Path
+    settings : dict
+        The recipe fields the rows were made for.
+    source : dict
+        Name, size in bytes and modification time (ns) of the recording.
+    rows : memory-mapped array of shape (n_rows,) or (n_rows, n_features)
+        int16 or float32 samples, or float32 features; train, valid, test one
+        after the other.
+    ranges : dict of str to (first, end)
+        The rows of each part.
+    row_length : int
+        Samples between two rows.
+    scaling : frames.Scaling
+        Fitted on the train part alone.
+    """
+
+    folder: Path
+    settings: dict
+    source: dict
+    rows: np.ndarray
+    ranges: dict
+    row_length: int
+    scaling: frames.Scaling
+
+    @property
+    def n_features(self):
+        """Numbers in one frame."""
+        return self.settings["frame_length"] if self.rows.ndim == 1 else self.rows.shape[1]
+
+    @property
+    def rows_per_frame(self):
+        """Rows from one frame to the next."""
+        return self.settings["frame_length"] // self.row_length
+
+    @property
+    def variance(self):
+        """Variance of the scaled train part: the loss of always predicting its mean."""
+        return self.scaling.variance
+
+    def starts(self, split, n_steps, n_offsets=1):
+        """First rows of the sequences in one part.
+
+        Parameters
+        ----------
+        split : {"train", "valid", "test"}
+        n_steps : int
+            Frames in a sequence.
+        n_offsets : int
+            Shifted copies, evenly spread over one frame.
+
+        Returns
+        -------
+        int array of shape (n_sequences,)
+            In order of time within each copy.
+
+        Raises
+        ------
+        ValueError
+            When the part is shorter than one sequence, or a shift is smaller
+            than a row.
+        """
+        first, end = self.ranges[split]
+        length = n_steps * self.rows_per_frame
+        if end - first < length:
+            sr, frame_length = self.settings["sample_rate"], self.settings["frame_length"]
+            raise ValueError(
+                f"the {split} part holds {(end - first) * self.row_length / sr:g} s, less than one sequence of n_steps={n_steps} frames "
+                f"of {frame_length} samples ({n_steps * frame_length / sr:g} s); use n_steps <= "
+                f"{(end - first) // self.rows_per_frame}, shorter frames or a longer recording")
+        if n_offsets > self.rows_per_frame:
+            raise ValueError(f"n_offsets={n_offsets} shifts by less than a row; use n_offsets <= {self.rows_per_frame}")
+        shifts = frames.offsets(self.rows_per_frame, n_offsets)
+        return np.concatenate([np.arange(first + shift, end - length + 1, length) for shift in shifts])
+
+    def batch(self, starts, n_steps):
+        """Scaled sequences.
+
+        Parameters
+        ----------
+        starts : int array of shape (n_batch,)
+            From `starts`, or any rows a whole sequence fits behind.
+        n_steps : int
+
+        Returns
+        -------
+        float32 array of shape (n_batch, n_steps, n_features)
+        """
+        if self.rows.ndim == 1:
+            windows = sliding_window_view(self.rows, n_steps * self.n_features)
+            X = windows[starts].reshape(len(starts), n_steps, self.n_features)
+        else:
+            X = self.rows[np.asarray(starts)[:, None] + self.rows_per_frame * np.arange(n_steps)]
+        return self.scaling.apply(as_float(X))
+
+    def sequence(self, split, n_frames):
+        """The first `n_frames` frames of one part, scaled: float32 (n_frames, n_features)."""
+        return self.batch(self.starts(split, n_frames)[:1], n_frames)[0]
+
+
+def as_float(rows):
+    """Stored rows in full-scale units: int16 samples become float32 in [-1, 1)."""
+    return audio.from_int16(rows) if rows.dtype == np.int16 else rows
+
+
+def prepare(recording, recipe, folder):
+    """Make a dataset from a recording.
+
+    The recording is read block by block and split 80/10/10 in time before
+    anything is framed, so memory stays small however long it is and no frame
+    crosses from one part to another.  The folder appears when it is complete.
+
+    Parameters
+    ----------
+    recording : path
+        Anything `audio.open_recording` reads.
+    recipe : Recipe
+        Its `sample_rate`, `features`, `frame_length`, `scaling` and `n_steps`.
+    folder : path
+        A dataset that stands there already is replaced.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        When the recording cannot be used or is too short for the recipe, or
+        the folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / "dataset.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is no dataset; choose another folder")
+    opened = audio.open_recording(recording, recipe.sample_rate)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        signal = _write_rows(part / "rows.npy", opened.blocks(BLOCK), opened.dtype)
+        # split first: a frame, or a shifted copy of one, must not reach both sides
+        n_train, n_valid, _ = frames.split_sizes(len(signal))
+        bounds = (0, n_train, n_train + n_valid, len(signal))
+        row_length = 1
+        if recipe.features != "raw":
+            row_length = features.row_length(recipe)
+            encoded = [features.encode(as_float(np.asarray(signal[a:b])), recipe) for a, b in zip(bounds, bounds[1:])]
+            bounds = np.cumsum([0] + [len(e) for e in encoded]).tolist()
+            del signal
+            _write_rows(part / "rows.npy", encoded, np.float32)
+        rows = np.load(part / "rows.npy", mmap_mode="r")
+        statistics = frames.Statistics()
+        for start in range(0, bounds[1], BLOCK):
+            statistics.update(as_float(rows[start:min(start + BLOCK, bounds[1])]))
+        source = Path(recording)
+        meta = {
+            "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
+            "source": {"name": source.name, "bytes": source.stat().st_size, "modified": source.stat().st_mtime_ns},
+            "ranges": {name: [a, b] for name, a, b in zip(SPLITS, bounds, bounds[1:])},
+            "row_length": row_length,
+            "scaling": frames.Scaling.fit(recipe.scaling, statistics).to_json(),
+        }
+        (part / "dataset.json").write_text(json.dumps(meta, indent=1))
+        dataset = load(part)
+        for split in SPLITS:
+            dataset.starts(split, recipe.n_steps)  # too short for this recipe is said now, not after an hour
+        del dataset, rows
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return load(folder)
+
+
+def load(folder):
+    """Open a dataset that `prepare` made.
+
+    Raises
+    ------
+    ValueError
+        When the folder is not a whole dataset.
+    """
+    folder = Path(folder)
+    try:
+        meta = json.loads((folder / "dataset.json").read_text())
+        rows = np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
+        dataset = Dataset(folder, meta["settings"], meta["source"], rows, {k: tuple(v) for k, v in meta["ranges"].items()},
+                          meta["row_length"], frames.Scaling.from_json(meta["scaling"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} is no prepared dataset ({error}); make it again with `prepare`") from None
+    if set(dataset.ranges) != set(SPLITS) or dataset.ranges["test"][1] != len(rows):
+        raise ValueError(f"{folder} is damaged: rows.npy has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
+    return dataset
+
+
+def check_fits(dataset, recipe):
+    """Raise ValueError where a dataset was prepared for other frames than the recipe's."""
+    for name in PREPARED_FIELDS:
+        if dataset.settings[name] != getattr(recipe, name):
+            raise ValueError(f"{dataset.folder} was prepared with {name}={dataset.settings[name]!r}, the recipe has {getattr(recipe, name)!r}; "
+                             "prepare it again for this recipe")
+
+
+def _write_rows(path, blocks, dtype):
+    """Write blocks of rows one after the other as one .npy file; returns it memory-mapped."""
+    n_rows, tail = 0, ()
+    with open(path, "wb") as out:
+        header = lambda: {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (n_rows,) + tail}
+        npy.write_array_header_1_0(out, header())
+        length = out.tell()
+        for block in blocks:
+            np.ascontiguousarray(block, dtype=dtype).tofile(out)
+            n_rows, tail = n_rows + len(block), block.shape[1:]
+        out.seek(0)
+        npy.write_array_header_1_0(out, header())  # numpy pads headers so that the length can grow in place
+        assert out.tell() == length
+    return np.load(path, mmap_mode="r")
+
+
+def baselines(dataset, n_steps, split="valid"):
+    """Losses of three predictors that have learned no network.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    n_steps : int
+        Frames in a sequence; each sequence's first frame is never predicted.
+    split : {"train", "valid", "test"}
+
+    Returns
+    -------
+    dict
+        Mean squared error in units of the train part's variance:
+        ``"mean"`` always says the train mean; ``"repeat"`` says the last frame
+        again; ``"linear"`` is linear prediction fitted on the train part, from
+        the last 400 samples (raw frames) or the last two frames (features).
+    """
+    predict = _linear_prediction(dataset, n_steps)
+    mean = dataset.scaling.mean_of_scaled
+    totals, n = np.zeros(3), 0
+    for start in dataset.starts(split, n_steps):
+        X = dataset.batch([start], n_steps)[0]
+        target = X[1:]
+        for i, prediction in enumerate((mean, X[:-1], predict(X))):
+            totals[i] += np.square(target - prediction, dtype=np.float64).sum()
+        n += target.size
+    return dict(zip(("mean", "repeat", "linear"), (totals / n / dataset.variance).tolist()))
+
+
+def _linear_prediction(dataset, n_steps):
+    """Least-squares prediction of X[1:] from what came before, as a function of X (n_steps, n_features)."""
+    mean = dataset.scaling.mean_of_scaled
+    if dataset.rows.ndim == 1:
+        weights = _levinson_weights(dataset, dataset.n_features)  # (LINEAR_ORDER, frame_length)
+
+        def predict(X):
+            past = np.concatenate([np.zeros(LINEAR_ORDER, np.float32), (X - mean)[:-1].ravel()])
+            ends = LINEAR_ORDER + X.shape[1] * np.arange(1, len(X))
+            windows = past[ends[:, None] - 1 - np.arange(LINEAR_ORDER)]  # newest sample first
+            return windows @ weights + mean
+        return predict
+
+    def past(X):
+        before = np.concatenate([X[:1], X[:-2]])
+        return np.hstack([X[:-1], before, np.ones((len(X) - 1, 1), X.dtype)]).astype(np.float64)  # (n_steps - 1, 2 n_features + 1)
+
+    gram = cross = 0.0
+    for start in dataset.starts("train", n_steps):
+        X = dataset.batch([start], n_steps)[0]
+        A = past(X)
+        gram, cross = gram + A.T @ A, cross + A.T @ X[1:]
+    weights = scipy.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), cross, assume_a="pos")
+    return lambda X: past(X) @ weights
+
+
+def _levinson_weights(dataset, horizon):
+    """Best linear weights (LINEAR_ORDER, horizon) from past samples to each of the next `horizon` ones.
+
+    Normal equations of linear prediction: a Toeplitz matrix of the
+    autocorrelation, one right-hand side for each distance ahead.
+    """
+    first, end = dataset.ranges["train"]
+    n_lags = LINEAR_ORDER + horizon
+    length = max(BLOCK // 2, 4 * n_lags)
+    autocorrelation = np.zeros(n_lags)
+    for start in np.linspace(first, max(first, end - length), 16).astype(int) if end - first > 16 * length else range(first, end, length):
+        x = dataset.scaling.apply(as_float(dataset.rows[start:min(start + length, end)])) - dataset.scaling.mean_of_scaled
+        size = scipy.fft.next_fast_len(len(x) + n_lags, real=True)
+        autocorrelation += scipy.fft.irfft(np.abs(scipy.fft.rfft(x.astype(np.float64), size)) ** 2, size)[:n_lags]
+    autocorrelation[0] *= 1 + 1e-7  # keeps the system well-posed where a voice has no energy
+    ahead = sliding_window_view(autocorrelation[1:], horizon)[:LINEAR_ORDER]  # ahead[i, k] = r[1 + i + k]
+    return scipy.linalg.solve_toeplitz(autocorrelation[:LINEAR_ORDER], ahead).astype(np.float32)

@@ -1,0 +1,172 @@
+"""Free-running generation: prime the network, then let it hear only itself."""
+import numpy as np
+import theano
+import theano.tensor as T
+
+from . import audio, features, model, runs
+
+
+def free_run(step, primer, n_frames, state=None, on_frame=None):
+    """Generate frames by feeding each prediction back as the next input.
+
+    The primer is run once; from then on the only things that pass from one
+    step to the next are the carried state and the newest frame.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(frames, state) -> (prediction, state)`` with frames (n_steps,
+        n_features); the prediction, one frame of shape (n_features,), is what
+        follows the last of them.  State None is the initial one.
+    primer : float array of shape (n_primer, n_features)
+        True frames, at least one.
+    n_frames : int
+        How many new frames to make.
+    state : optional
+        The state before the primer.
+    on_frame : callable, optional
+        ``on_frame(done)`` after each frame.
+
+    Returns
+    -------
+    float array of shape (n_frames, n_features)
+        New frames alone, none of the primer.
+
+    Raises
+    ------
+    ValueError
+        When the primer is empty.
+
+    Examples
+    --------
+    A model that adds up all it has heard continues 1, 2 with 3, 6, 12:
+
+    >>> def step(frames, total):
+    ...     total = (0 if total is None else total) + frames.sum(axis=0)
+    ...     return total, total
+    >>> free_run(step, np.array([[1.0], [2.0]]), 3).ravel().tolist()
+    [3.0, 6.0, 12.0]
+    """
+    primer = np.asarray(primer)
+    if primer.ndim != 2 or len(primer) == 0:
+        raise ValueError(f"primer has shape {primer.shape}; it needs at least one frame, as in (n_primer, n_features)")
+    generated = np.empty((n_frames, primer.shape[1]), np.float32)
+    heard = primer
+    for i in range(n_frames):
+        prediction, state = step(heard, state)
+        generated[i] = prediction
+        heard = generated[i:i + 1]
+        if on_frame:
+            on_frame(i + 1)
+    return generated
+
+
+def compile_step(network):
+    """The network as `free_run`'s step: deterministic graph, state carried in and out.
+
+    Parameters
+    ----------
+    network : model.Network
+
+    Returns
+    -------
+    callable
+        ``step(frames, state) -> (prediction, state)``; frames float32
+        (n_steps, n_features), state a list of arrays (1, n_units): hid and
+        cell of each LSTM layer, or None for zeros.
+    """
+    x = T.matrix("frames")
+    given = model.state_variables(network)
+    prediction, finals = model.run(network, x.dimshuffle("x", 0, 1), given)  # (1, n_steps, n_features)
+    flat = [s for pair in given for s in pair]
+    run_once = theano.function([x] + flat, [prediction[0, -1]] + [s for pair in finals for s in pair])
+    silent = [np.zeros((1, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
+
+    def step(frames, state):
+        prediction, *state = run_once(np.asarray(frames, np.float32), *(silent if state is None else state))
+        return prediction, [s.copy() for s in state]  # the compiled function reuses its own buffers
+    return step
+
+
+def load_network(run, checkpoint="best"):
+    """A run's network with the parameters of one of its checkpoints.
+
+    Raises
+    ------
+    ValueError
+        When the checkpoint is missing, damaged, or of another shape.
+    """
+    arrays, _ = run.load(checkpoint)
+    network = model.build_network(run.recipe, run.data["n_features"])
+    runs.set_parameters(model.parameters(network), arrays, run.folder / f"{checkpoint}.npz")
+    return network
+
+
+def to_sound(generated, recipe, scaling):
+    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
+    unscaled = scaling.invert(generated)
+    y = unscaled.ravel() if recipe.features == "raw" else features.decode(unscaled, recipe)
+    return np.clip(y, -1, 1).astype(np.float32)
+
+
+def primer_frames(run, dataset, source, n_frames):
+    """Frames to prime a run with.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset or None
+        Needed where `source` names one of its parts.
+    source : {"train", "valid", "test", "none"} or path
+        A part of the dataset, a recording, or nothing but one mean frame.
+    n_frames : int
+        How many, from the beginning of the source.
+
+    Returns
+    -------
+    float32 array of shape (n_frames, n_features)
+        Scaled as the training data was.
+    """
+    recipe, scaling = run.recipe, run.scaling
+    if source == "none":
+        n_features = run.data["n_features"]
+        return np.full((1, n_features), scaling.mean_of_scaled, np.float32)
+    if source in ("train", "valid", "test"):
+        return dataset.sequence(source, n_frames)
+    y = audio.read(source, recipe.sample_rate)
+    if recipe.features == "raw":
+        rows, rows_per_frame = y[:len(y) // recipe.frame_length * recipe.frame_length].reshape(-1, recipe.frame_length), 1
+    else:
+        rows, rows_per_frame = features.encode(y, recipe), recipe.frame_length // features.row_length(recipe)
+    rows = rows[::rows_per_frame][:n_frames]
+    if len(rows) == 0:
+        raise ValueError(f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}; use a longer primer")
+    return scaling.apply(rows)
+
+
+def generate(run, seconds, primer, on_frame=None, checkpoint="best"):
+    """Let a trained run sing.
+
+    Parameters
+    ----------
+    run : runs.Run
+    seconds : float
+        Length of the new audio.
+    primer : float32 array of shape (n_primer, n_features)
+        From `primer_frames`.
+    on_frame : callable, optional
+        ``on_frame(done)`` after each frame.
+    checkpoint : {"best", "last"}
+
+    Returns
+    -------
+    float32 array of shape (round(seconds * sample_rate),)
+        New audio alone, in [-1, 1], none of the primer.
+    """
+    recipe = run.recipe
+    n_samples = round(seconds * recipe.sample_rate)
+    if n_samples < 1:
+        raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
+    n_frames = -(-n_samples // recipe.frame_length)
+    step = compile_step(load_network(run, checkpoint))
+    return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling)[:n_samples]

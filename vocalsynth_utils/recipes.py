@@ -1,0 +1,196 @@
+"""Recipes: everything that decides what a run does, as frozen data, and the table of named ones."""
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass
+from typing import Tuple
+
+CHOICES = {
+    "features": ("raw", "fft", "world", "logmel"),
+    "scaling": ("mean", "minmax", "std", "standardise", "none"),
+    "lstm": ("fused", "lasagne", "lasagne-0.1"),
+    "nonlinearity": ("tanh", "rectify", "sigmoid"),
+    "loss": ("mse",),
+    "optimiser": ("rmsprop", "sgd", "nesterov", "adagrad", "adam"),
+    "schedule": ("constant", "cosine"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment's settings.
+
+    The defaults are those of the 2016 headline run, so that a named recipe
+    says only where it differs.
+    """
+
+    name: str
+    purpose: str = ""
+    # what one step of the network sees
+    sample_rate: int = 16000      # Hz
+    features: str = "raw"         # what a frame holds
+    frame_length: int = 16000     # samples from one step of the network to the next
+    scaling: str = "mean"         # (x - mean) / (max - min), the second version of 2016
+    # how the recording is cut into sequences
+    n_steps: int = 50             # frames in a sequence
+    n_offsets: int = 1            # shifted copies of the recording
+    batches_per_epoch: int = 0    # 0: every sequence once; else this many batches from random positions
+    stateful: bool = False        # carry the state from one batch to the next, which continues it
+    # the network
+    n_units: Tuple[int, ...] = (600, 600, 600)
+    lstm: str = "fused"           # "fused", or "lasagne" (scan), or "lasagne-0.1" with its own output gate
+    peepholes: bool = True
+    forget_bias: float = 0.0
+    nonlinearity: str = "tanh"
+    input_noise: float = 0.0      # standard deviation, in units of the data's
+    input_dropout: float = 0.0    # probability of zeroing an input
+    # what is minimised, and how
+    loss: str = "mse"
+    optimiser: str = "rmsprop"
+    learning_rate: float = 0.01
+    schedule: str = "constant"    # of the learning rate; "cosine" falls to 3 % by the last epoch
+    warmup: int = 0               # updates over which the learning rate rises from 0
+    momentum: float = 0.0         # 2016 set 0.9 everywhere and applied it nowhere
+    rho: float = 0.9              # RMSProp's memory
+    epsilon: float = 1e-6         # inside RMSProp's root
+    grad_clipping: float = 0.0    # bound on each gate's gradient; 0: none
+    gradient_steps: int = 0       # truncated backpropagation through this many steps; 0: all
+    max_norm: float = 0.0         # bound on the norm of the whole gradient; 0: none
+    n_batch: int = 16             # sequences in a batch
+    n_epochs: int = 2000
+    patience: int = 0             # stop after this many epochs without a better valid loss; 0: never
+    seed: int = 0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        _refuse_contradictions(self)
+
+    def replace(self, **changes):
+        """A copy with some fields changed; raises ValueError on an unknown field or a bad value."""
+        for name in changes:
+            _known_field(name)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self):
+        """The recipe as plain data that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`; an unknown field is an error."""
+        for name in values:
+            _known_field(name)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+_FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
+_AT_LEAST_ONE = ("sample_rate", "frame_length", "n_offsets", "n_batch", "n_epochs")
+
+
+def _known_field(name):
+    if name not in _FIELDS:
+        near = difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.4)
+        raise ValueError(f"unknown recipe field {name!r}" + (f"; did you mean {near[0]!r}?" if near else
+                         f"; the fields are {', '.join(_FIELDS)}"))
+
+
+def _checked(field, value):
+    """The value in the field's own type, or ValueError with the remedy."""
+    name, kind = field.name, field.type
+    wrong = f"{name}={value!r}"
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            near = difflib.get_close_matches(str(value), CHOICES[name], n=1)
+            raise ValueError(f"{wrong} is not one of {', '.join(CHOICES[name])}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return value
+    if name == "n_units":
+        ok = isinstance(value, (tuple, list)) and len(value) > 0 and all(type(n) is int and n > 0 for n in value)
+        if not ok:
+            raise ValueError(f"{wrong} must hold one whole number above 0 for each layer, as in 600,600,600")
+        return tuple(value)
+    if kind is bool:
+        if type(value) is not bool:
+            raise ValueError(f"{wrong} must be true or false")
+    elif kind is int:
+        least = 2 if name == "n_steps" else 1 if name in _AT_LEAST_ONE else 0
+        if type(value) is not int or value < least:
+            raise ValueError(f"{wrong} must be a whole number of at least {least}")
+    elif kind is float:
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            if name != "forget_bias" or type(value) not in (int, float) or value != value or abs(value) == float("inf"):
+                raise ValueError(f"{wrong} must be a number of at least 0")
+        value = float(value)
+    elif type(value) is not str:
+        raise ValueError(f"{wrong} must be text")
+    return value
+
+
+def _refuse_contradictions(r):
+    """Settings that would silently do nothing are errors."""
+    def refuse(condition, message):
+        if condition:
+            raise ValueError(message)
+
+    refuse(r.learning_rate == 0, "learning_rate=0 trains nothing; use a number above 0")
+    refuse(r.input_dropout >= 1, f"input_dropout={r.input_dropout} drops every input; use a probability below 1")
+    refuse(r.momentum >= 1, f"momentum={r.momentum} never forgets and diverges; use a number below 1")
+    refuse(r.momentum and r.optimiser in ("adam", "adagrad"),
+           f"momentum={r.momentum} has no effect on optimiser={r.optimiser!r}; set momentum=0")
+    refuse(r.optimiser == "nesterov" and not r.momentum, "optimiser='nesterov' with momentum=0 is plain sgd; set momentum, e.g. 0.9")
+    refuse(r.batches_per_epoch and r.n_offsets > 1,
+           f"n_offsets={r.n_offsets} has no effect on random positions; set batches_per_epoch=0 or n_offsets=1")
+    refuse(r.stateful and (r.batches_per_epoch or r.n_offsets > 1),
+           "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1")
+    refuse(r.gradient_steps >= r.n_steps,
+           f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; use fewer, or 0 for all")
+    refuse(r.features in ("world", "logmel") and r.scaling != "standardise",
+           f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart; set scaling='standardise'")
+    refuse(r.features == "raw" and r.scaling == "standardise",
+           "scaling='standardise' is for features of many dimensions; for raw samples set scaling='std'")
+
+
+def parse_setting(text):
+    """``"field=value"`` from a command line as ``(field, value)`` in the field's type.
+
+    Raises
+    ------
+    ValueError
+        When there is no ``=``, no such field, or a value of another type.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is no setting; write field=value, as in n_epochs=100")
+    _known_field(name)
+    kind = _FIELDS[name].type
+    try:
+        if name == "n_units":
+            return name, tuple(int(n) for n in value.replace("x", ",").split(",") if n)
+        if kind is bool:
+            return name, {"true": True, "false": False}[value.lower()]
+        return name, kind(value)
+    except (ValueError, KeyError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "whole numbers, as in 600,600,600")
+        raise ValueError(f"{name}={value} must be {expected}") from None
+
+
+RECIPES = {r.name: r for r in (
+    Recipe("2016", "the headline run: 1 s frames, 55 million parameters, trained on a Tesla K40 for 125 minutes"),
+    Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
+           frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001),
+    Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class",
+           frame_length=200, n_steps=80, n_units=(256,), n_epochs=20, learning_rate=0.001, batches_per_epoch=20, max_norm=1.0),
+)}
+
+
+def get(name):
+    """The recipe of that name from the table, or ValueError with the nearest name."""
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(str(name), RECIPES, n=1, cutoff=0.4)
+    raise ValueError(f"unknown recipe {name!r}" + (f"; did you mean {near[0]!r}?" if near else "") + "; `recipes` lists them all")
+
+
+def dumps(recipe):
+    """The recipe as JSON text."""
+    return json.dumps(recipe.to_dict(), indent=1)
