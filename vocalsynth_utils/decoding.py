@@ -5,8 +5,10 @@ nothing) and, where scipy cannot map them (24-bit, A-law), through soundfile
 like FLAC, OGG and MP3.  Before either library sees a WAV file, `wav_header`
 has walked its chunks: both believe what a header says, and a header can lie.
 """
+import contextlib
 import os
 import struct
+import threading
 import warnings
 from collections import namedtuple
 from functools import partial
@@ -22,6 +24,7 @@ MAX_CHANNELS = 64
 MAX_HOURS = 100
 
 Layout = namedtuple("Layout", "sr n_samples n_channels kind")  # of the file, before mixing and resampling
+_quiet_lock = threading.Lock()
 
 
 class AudioError(ValueError):
@@ -35,7 +38,8 @@ def printable(path):
 
 def check_rate(sr, name="sr"):
     """`sr` as an int in Hz, or an `AudioError` that names the argument."""
-    if isinstance(sr, bool) or not np.isscalar(sr) or sr != sr or not MIN_RATE <= sr <= MAX_RATE or sr != int(sr):
+    number = isinstance(sr, (int, float, np.integer, np.floating)) and not isinstance(sr, bool)
+    if not number or not MIN_RATE <= sr <= MAX_RATE or sr != int(sr):
         raise AudioError(f"{name} is {sr!r}; it must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}")
     return int(sr)
 
@@ -114,7 +118,7 @@ def open_soundfile(path, header=None):
     AudioError
     """
     try:
-        with open(path, "rb") as f, soundfile.SoundFile(f.fileno(), closefd=False) as sound:
+        with open(path, "rb") as f, _quiet(), soundfile.SoundFile(f.fileno(), closefd=False) as sound:
             sr, n, n_channels = sound.samplerate, sound.frames, sound.channels
             kind = "int16" if sound.subtype == "PCM_16" else "float32"
     except (soundfile.SoundFileError, OSError, TypeError) as e:
@@ -136,9 +140,12 @@ def _decoded_blocks(path, layout, n):
     """Blocks (n_block, n_channels) from libsndfile; fewer than announced is an error."""
     n, n_read = max(1, n // layout.n_channels), 0
     try:
-        with open(path, "rb") as f, soundfile.SoundFile(f.fileno(), closefd=False) as sound:
+        with open(path, "rb") as f, contextlib.ExitStack() as stack:
+            with _quiet():
+                sound = stack.enter_context(soundfile.SoundFile(f.fileno(), closefd=False))
             while True:
-                x = sound.read(n, dtype=layout.kind, always_2d=True)
+                with _quiet():
+                    x = sound.read(n, dtype=layout.kind, always_2d=True)
                 if not len(x):
                     break
                 n_read += len(x)
@@ -149,6 +156,24 @@ def _decoded_blocks(path, layout, n):
     if layout.n_samples is not None and n_read < layout.n_samples:
         raise AudioError(f"{printable(path)}: truncated: {layout.n_samples} samples announced, {n_read} are there; "
                          "copy or export it again")
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep the MP3 decoder inside libsndfile from writing its notes on standard error."""
+    with _quiet_lock:       # two threads that exchange descriptor 2 at once would lose it
+        try:
+            saved = os.dup(2)
+        except OSError:     # there is no standard error
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _reason(e):

@@ -71,7 +71,7 @@ class Statistics:
         n = self.n + other.n
         shift = other.mean - self.mean
         self._sum_of_squares = self._sum_of_squares + other._sum_of_squares + shift ** 2 * (self.n * other.n / n)
-        self.mean = np.float64(self.mean + shift * (other.n / n))
+        self.mean = np.asarray(self.mean + shift * (other.n / n), np.float64)
         self.min = np.minimum(self.min, other.min).astype(np.float64)
         self.max = np.maximum(self.max, other.max).astype(np.float64)
         self.n = n
@@ -150,11 +150,11 @@ class Scaling:
 
     def apply(self, x):
         """Scale `x`, shape (...) or (..., n_features): a float32 array of its shape."""
-        return (np.asarray(x, np.float32) - np.float32(self.shift)) / np.float32(self.scale)
+        return (np.asarray(x, np.float32) - np.asarray(self.shift, np.float32)) / np.asarray(self.scale, np.float32)
 
     def invert(self, x):
         """Undo `apply`."""
-        return np.asarray(x, np.float32) * np.float32(self.scale) + np.float32(self.shift)
+        return np.asarray(x, np.float32) * np.asarray(self.scale, np.float32) + np.asarray(self.shift, np.float32)
 
     @property
     def variance(self):
@@ -164,7 +164,7 @@ class Scaling:
     @property
     def mean_of_scaled(self):
         """Mean of the scaled data: float32 of shape () or (n_features,)."""
-        return np.float32(np.divide(np.subtract(self.mean, self.shift), self.scale))
+        return np.asarray(np.divide(np.subtract(self.mean, self.shift), self.scale), np.float32)
 
     def to_json(self):
         """Plain data for JSON, every digit kept."""
@@ -191,7 +191,7 @@ class Scaling:
             ok = ok and len({v.shape for v in numbers.values()}) == 1
         except (TypeError, ValueError):
             ok = False
-        if not ok or not np.all(numbers["scale"] > 0) or not np.all(numbers["var"] >= 0):
+        if not ok or not np.all(numbers["scale"].astype(np.float32) > 0) or not np.all(numbers["var"] >= 0):
             raise ValueError("the scaling's numbers are damaged (not finite, not alike in shape, or scale <= 0); prepare the data again")
         return cls(values["kind"], *(_plain(numbers[name]) for name in names[1:]))
 

@@ -1,0 +1,405 @@
+"""Audio files: what is read is what is there, or one line says why not."""
+import io
+import os
+import struct
+import threading
+import tracemalloc
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from scipy.io import wavfile
+
+from vocalsynth_utils import audio
+from vocalsynth_utils.audio import AudioError
+from vocalsynth_utils.wav_header import wav_header
+
+FUZZ_CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 400))
+
+
+def voice(n=8000, seed=0):
+    """A decaying hum with noise, well within full scale."""
+    t = np.arange(n) / 16000
+    return (0.4 * np.sin(2 * np.pi * 220 * t) * np.exp(-t) + 0.01 * np.random.default_rng(seed).normal(size=n)).astype(np.float32)
+
+
+def wav_bytes(y=None, sr=16000, subtype="PCM_16", kind="WAV"):
+    out = io.BytesIO()
+    soundfile.write(out, voice() if y is None else y, sr, format=kind, subtype=subtype)
+    return out.getvalue()
+
+
+def save(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+# reading ----------------------------------------------------------------------------------------------------------
+
+def test_16_bit_mono_file_passes_through_untouched(tmp_path):
+    x = np.random.default_rng(0).integers(-32768, 32768, 10001).astype(np.int16)
+    wavfile.write(tmp_path / "a.wav", 16000, x)
+    recording = audio.open_recording(tmp_path / "a.wav")
+    blocks = list(recording.blocks(1000))
+    assert (recording.dtype, recording.n_samples, len(blocks)) == (np.int16, 10001, 11)
+    np.testing.assert_array_equal(np.concatenate(blocks), x)
+    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), x)      # a second pass starts again
+
+
+@pytest.mark.parametrize("kind, subtype, step", [
+    ("WAV", "PCM_U8", 2 ** -7), ("WAV", "PCM_16", 2 ** -15), ("WAV", "PCM_24", 2 ** -22), ("WAV", "PCM_32", 2 ** -22),
+    ("WAV", "FLOAT", 0), ("WAV", "DOUBLE", 0), ("WAV", "ULAW", 0.02), ("WAV", "ALAW", 0.02), ("WAVEX", "PCM_16", 2 ** -15),
+    ("WAVEX", "PCM_24", 2 ** -22), ("WAVEX", "FLOAT", 0), ("RF64", "PCM_16", 2 ** -15), ("RF64", "FLOAT", 0),
+    ("FLAC", "PCM_16", 2 ** -15), ("FLAC", "PCM_24", 2 ** -22)])
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+def test_every_sample_format_reads_to_within_its_own_step(tmp_path, kind, subtype, step, n_channels):
+    y = voice()
+    channels = np.stack([y * (1 + 0.1 * c) for c in range(n_channels)], axis=1)
+    soundfile.write(tmp_path / "a", channels, 16000, format=kind, subtype=subtype)
+    z = audio.read(tmp_path / "a")
+    assert z.dtype == np.float32 and z.shape == y.shape
+    assert np.abs(z - channels.mean(axis=1)).max() <= step + 1e-7
+
+
+@pytest.mark.parametrize("kind, subtype", [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+def test_lossy_files_keep_length_and_shape(tmp_path, kind, subtype):
+    y = voice(16000)
+    soundfile.write(tmp_path / "a", y, 16000, format=kind, subtype=subtype)
+    z = audio.read(tmp_path / "a")
+    assert len(z) == len(y) and np.corrcoef(y, z)[0, 1] > 0.99
+
+
+def test_big_endian_wav_equals_little_endian(tmp_path):
+    x = audio.to_int16(voice())
+    head = struct.pack(">4sI4s4sIHHIIHH4sI", b"RIFX", 36 + 2 * len(x), b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 2 * len(x))
+    save(tmp_path / "a.wav", head + x.astype(">i2").tobytes())
+    recording = audio.open_recording(tmp_path / "a.wav")
+    np.testing.assert_array_equal(next(recording.blocks()), x)
+    assert next(recording.blocks()).dtype == np.int16
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_resampling_in_blocks_equals_resampling_at_once(tmp_path, rate):
+    y = voice(rate // 2 + 7)
+    wavfile.write(tmp_path / "a.wav", rate, y)
+    recording = audio.open_recording(tmp_path / "a.wav", 16000)
+    z = np.concatenate(list(recording.blocks(1000)))
+    np.testing.assert_allclose(z, soxr.resample(y, rate, 16000, quality="HQ"), atol=1e-6)
+    assert len(z) == recording.n_samples
+
+
+def test_a_tone_keeps_its_pitch_when_resampled(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 44100, (0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)).astype(np.float32))
+    y = audio.read(tmp_path / "a.wav", 16000)
+    assert np.argmax(np.abs(np.fft.rfft(y * np.hanning(len(y))))) == pytest.approx(440, abs=1)
+
+
+def test_float_samples_a_little_over_full_scale_are_clipped(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 16000, np.array([0, 1.5, -1.5, 0.5], np.float32))
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav"), np.array([0, 1, -1, 0.5], np.float32))
+
+
+def test_foreign_chunks_before_and_after_the_audio_are_skipped(tmp_path, recwarn):
+    raw = wav_bytes()
+    odd = struct.pack("<4sI", b"odd!", 3) + b"abc\0"
+    body = raw[12:36] + odd + raw[36:] + odd + b"xy"
+    save(tmp_path / "a.wav", b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
+    assert len(audio.read(tmp_path / "a.wav")) == 8000
+    assert not len(recwarn)
+
+
+def test_reading_holds_one_block_and_not_the_recording(tmp_path):
+    x = np.random.default_rng(0).integers(-9000, 9000, 20_000_000).astype(np.int16)
+    wavfile.write(tmp_path / "a.wav", 16000, x)
+    tracemalloc.start()
+    total = sum(int(b.astype(np.int64).sum()) for b in audio.open_recording(tmp_path / "a.wav").blocks())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == int(x.astype(np.int64).sum()) and peak < 8e6
+
+
+def test_rf64_over_4_gb_is_counted_right(tmp_path):
+    n_bytes = 2 ** 32 + 2_000_000
+    head = struct.pack("<4sI4s4sIQQQI", b"RF64", 0xFFFFFFFF, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0)
+    head += struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 0xFFFFFFFF)
+    with open(tmp_path / "a.wav", "wb") as f:
+        f.write(head + b"\x01\x00" * 1000)
+        f.truncate(len(head) + n_bytes)     # sparse: takes no room
+    recording = audio.open_recording(tmp_path / "a.wav")
+    assert recording.n_samples == n_bytes // 2
+    assert next(recording.blocks())[999] == 1
+    with pytest.raises(AudioError, match="too much for memory"):
+        audio.read(tmp_path / "a.wav")
+
+
+# bad input --------------------------------------------------------------------------------------------------------
+
+def fails(path, match, sr=16000):
+    with pytest.raises(AudioError, match=match) as caught:
+        audio.read(path, sr)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_bad_file_is_named_with_what_is_wrong(tmp_path):
+    y = voice()
+    fails(tmp_path / "none.wav", "none.wav: no such file")
+    fails(tmp_path, "is a folder")
+    fails(save(tmp_path / "empty.wav", b""), "empty.wav: the file is empty")
+    fails(save(tmp_path / "text.wav", b"Dear diary, " * 99), "text.wav: not audio")
+    fails(save(tmp_path / "riff.avi", b"RIFF\x10\0\0\0AVI LIST" + bytes(99)), "kind b'AVI '")
+    fails(save(tmp_path / "silent.wav", wav_bytes(0 * y)), "silent.wav: the audio is silent")
+    fails(save(tmp_path / "constant.wav", wav_bytes(0 * y + 0.5)), "constant at 16384")
+    fails(save(tmp_path / "anti.wav", wav_bytes(np.stack([y, -y], 1), subtype="FLOAT")), "silent once its 2 channels are mixed")
+    fails(save(tmp_path / "short.wav", wav_bytes()[:-100]), "short.wav: truncated: the header promises 16000 bytes of audio and 15900")
+    fails(save(tmp_path / "noaudio.wav", wav_bytes(y[:0])), "holds no audio")
+    fails(save(tmp_path / "junk.flac", b"fLaC" + bytes(range(256)) * 9), "junk.flac: not audio that can be decoded")
+    fails(save(tmp_path / "two\nlines.wav", b"RIFF"), r"two\?lines.wav: ends at byte 4")
+    fails("nul\0.wav", "cannot be read")
+    fails("x" * 5000, "cannot be read")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_nan_infinite_and_unscaled_floats_are_refused(tmp_path, bad, subtype):
+    y = voice().astype(np.float64)
+    y[777] = bad
+    fails(save(tmp_path / "a.wav", wav_bytes(y, subtype=subtype)), "NaN or infinite" if abs(bad) != 1e30 else "full scale is 1")
+
+
+def test_flac_cut_short_is_an_error(tmp_path):
+    whole = wav_bytes(kind="FLAC")
+    for share in (0.3, 0.6, 0.95):
+        fails(save(tmp_path / "a.flac", whole[:int(share * len(whole))]), "a.flac: (truncated|damaged|not audio)")
+
+
+@pytest.mark.parametrize("field, value, match", [
+    (20, struct.pack("<H", 0x11), "compressed inside the WAV"), (22, struct.pack("<H", 0), "0 channels"),
+    (24, struct.pack("<I", 0), "sample rate in its header is 0"), (24, struct.pack("<I", 2 ** 32 - 1), "sample rate in its header is 4294967295"),
+    (32, struct.pack("<H", 7), "blocks of 7 bytes"), (34, struct.pack("<H", 0), "0-bit audio"),
+    (16, struct.pack("<I", 2 ** 32 - 2), "fmt chunk has 4294967294 bytes"), (40, struct.pack("<I", 2 ** 32 - 1), "does not say how long"),
+    (40, struct.pack("<I", 0), "holds no audio"), (4, struct.pack("<I", 0), "RIFF header counts"), (36, b"list", "ends at byte")])
+def test_each_lying_header_field_is_named(tmp_path, field, value, match):
+    raw = bytearray(wav_bytes())
+    raw[field:field + len(value)] = value
+    fails(save(tmp_path / "a.wav", bytes(raw)), match)
+
+
+def test_65535_channels_are_refused_before_anything_is_read(tmp_path):
+    raw = bytearray(wav_bytes(subtype="PCM_U8"))
+    raw[22:24] = raw[32:34] = struct.pack("<H", 65535)
+    raw += bytes(70000)
+    raw[4:8], raw[40:44] = struct.pack("<I", len(raw) - 8), struct.pack("<I", 65535)
+    fails(save(tmp_path / "a.wav", bytes(raw)), "65535 channels")
+
+
+@pytest.mark.parametrize("sr", [0, -1, 1.5, np.nan, 10 ** 9, "16000", None, True])
+def test_an_impossible_sample_rate_is_refused(tmp_path, sr):
+    fails(save(tmp_path / "a.wav", wav_bytes()), "sr is", sr)
+
+
+def test_truncation_at_every_byte_of_the_header_is_an_error(tmp_path):
+    for kind in ("WAV", "WAVEX", "RF64"):
+        raw = wav_bytes(kind=kind)
+        for n in range(raw.index(b"data") + 9):
+            fails(save(tmp_path / "a.wav", raw[:n]), "empty|not audio|ends at byte|truncated")
+
+
+def test_a_named_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    fails(tmp_path / "pipe.wav", "not a regular file")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
+    save(tmp_path / "a.wav", wav_bytes(voice(80000)))
+    blocks = audio.open_recording(tmp_path / "a.wav").blocks(1000)
+    next(blocks)
+    os.truncate(tmp_path / "a.wav", 44 + 40000)
+    with pytest.raises(AudioError, match="became shorter"):
+        list(blocks)
+
+
+def test_a_million_tiny_chunks_end_quickly(tmp_path):
+    fails(save(tmp_path / "a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + struct.pack("<4sI", b"abcd", 0) * 1_000_000), "more than 256 chunks")
+
+
+def mutate(raw, rng):
+    """One hostile file: bytes changed, fields replaced by extremes, pieces cut, doubled or inserted."""
+    raw = bytearray(raw)
+    head = min(len(raw), 120)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(0, head))
+        what = rng.integers(0, 6)
+        if what == 0:
+            raw[at] = rng.integers(0, 256)
+        elif what == 1:
+            raw[at:at + 2] = struct.pack("<H", int(rng.choice([0, 1, 2, 3, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF])))
+        elif what == 2:
+            raw[at:at + 4] = struct.pack("<I", int(rng.choice([0, 1, 15, 16, 17, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1])))
+        elif what == 3:
+            del raw[int(rng.integers(0, len(raw))):]
+        elif what == 4:
+            raw[at:at] = raw[at:at + int(rng.integers(1, 60))]
+        else:
+            raw[at:at] = bytes(rng.integers(0, 256, int(rng.integers(1, 20)), dtype=np.uint8))
+        if len(raw) < 2:
+            break
+        head = min(len(raw), 120)
+    return bytes(raw)
+
+
+def test_fuzzed_files_are_read_or_refused_in_one_line(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    y = np.stack([voice(2000), voice(2000, 1)], axis=1)
+    seeds = [wav_bytes(y[:, :c], 16000, sub, kind) for c in (1, 2) for kind, sub in (
+        ("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAV", "ULAW"), ("WAVEX", "PCM_16"),
+        ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))]
+    outcomes = {"read": 0, "refused": 0}
+    tracemalloc.start()
+    for case in range(FUZZ_CASES):
+        path = save(tmp_path / "a.wav", mutate(seeds[case % len(seeds)], rng))
+        try:
+            z = audio.read(path)
+        except AudioError as e:
+            assert "\n" not in str(e) and "a.wav" in str(e)
+            outcomes["refused"] += 1
+        else:
+            assert z.dtype == np.float32 and z.ndim == 1 and len(z) and np.isfinite(z).all() and np.abs(z).max() <= 1
+            outcomes["read"] += 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500e6
+    assert min(outcomes.values()) > FUZZ_CASES / 20       # both happen, or the mutations test nothing
+    assert capfd.readouterr().err == ""                   # no library talks to the terminal
+    print(outcomes, f"peak {peak / 1e6:.0f} MB")
+
+
+def test_the_header_check_agrees_with_the_standard_library(tmp_path):
+    for sub, width in (("PCM_U8", 1), ("PCM_16", 2), ("PCM_24", 3), ("PCM_32", 4)):
+        raw = wav_bytes(np.stack([voice()] * 3, 1), 22050, sub)
+        with wave.open(io.BytesIO(raw)) as w:
+            expected = w.getframerate(), w.getnframes(), w.getnchannels(), 1, 8 * w.getsampwidth()
+        assert wav_header(save(tmp_path / "a.wav", raw)) == expected
+
+
+# writing ----------------------------------------------------------------------------------------------------------
+
+def test_int16_and_back_is_the_identity():
+    x = np.arange(-32768, 32768).astype(np.int16)
+    np.testing.assert_array_equal(audio.to_int16(audio.from_int16(x)), x)
+    y = np.random.default_rng(0).uniform(-1, 1 - 2 ** -15, 9999).astype(np.float32)
+    assert np.abs(audio.from_int16(audio.to_int16(y)) - y).max() <= 2 ** -16
+
+
+def test_written_wav_reads_the_same_in_three_other_readers(tmp_path):
+    y = voice()
+    audio.write(tmp_path / "a.wav", y, 22050)
+    x = audio.to_int16(y)
+    rate, from_scipy = wavfile.read(tmp_path / "a.wav")
+    with wave.open(str(tmp_path / "a.wav")) as w:
+        from_wave = np.frombuffer(w.readframes(w.getnframes()), "<i2")
+    assert rate == 22050
+    for other in (from_scipy, from_wave, soundfile.read(tmp_path / "a.wav", dtype="int16")[0]):
+        np.testing.assert_array_equal(other, x)
+
+
+def test_samples_beyond_full_scale_are_clipped_and_do_not_wrap(tmp_path):
+    audio.write(tmp_path / "a.wav", np.array([1.0, 1.5, 1e30, -1.0, -7.0, 0.0]))
+    np.testing.assert_array_equal(wavfile.read(tmp_path / "a.wav")[1], [32767, 32767, 32767, -32768, -32768, 0])
+
+
+@pytest.mark.parametrize("y", [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.array([1, 2]), np.array([1j])])
+def test_what_is_no_signal_is_refused_and_nothing_is_written(tmp_path, y):
+    audio.write(tmp_path / "a.wav", voice())
+    before = (tmp_path / "a.wav").read_bytes()
+    with pytest.raises(AudioError, match="y (has|is)"):
+        audio.write(tmp_path / "a.wav", y)
+    assert (tmp_path / "a.wav").read_bytes() == before and os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_writer_in_pieces_equals_write_at_once(tmp_path):
+    y = voice(10007)
+    with audio.writer(tmp_path / "a.wav") as w:
+        for start in range(0, len(y), 999):
+            w.write(y[start:start + 999])
+    audio.write(tmp_path / "b.wav", y)
+    assert w.n_samples == len(y)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_writer_leaves_what_stood_there(tmp_path, error):
+    audio.write(tmp_path / "a.wav", voice())
+    before = (tmp_path / "a.wav").read_bytes()
+    with pytest.raises(error):
+        with audio.writer(tmp_path / "a.wav") as w:
+            w.write(voice(99))
+            raise error
+    assert (tmp_path / "a.wav").read_bytes() == before and os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(fd):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(AudioError, match="a.wav: cannot be written .No space left"):
+        audio.write(tmp_path / "a.wav", voice())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(AudioError, match="No such file or directory"):
+        audio.write(tmp_path / "no" / "a.wav", voice())
+    with pytest.raises(AudioError, match="not a regular file"):
+        audio.write(tmp_path, voice())
+
+
+# players ----------------------------------------------------------------------------------------------------------
+
+def decode(player):
+    return soundfile.read(io.BytesIO(player.data))
+
+
+def test_player_is_small_mp3_of_the_same_length_and_the_same_every_time():
+    y = voice(160000)
+    sound = audio.player(y, 16000, "hum & haw")
+    z, sr = decode(sound)
+    assert sound.mimetype == "audio/mpeg" and len(sound.data) < 60_000
+    assert (len(z), sr) == (160000, 16000)
+    assert audio.to_mp3(y) == sound.data
+    markup = sound._repr_html_()
+    assert "data:audio/mpeg;base64," in markup and "hum &amp; haw" in markup
+    assert repr(sound) == "<Player: hum & haw>"
+
+
+@pytest.mark.parametrize("level", [0.5, 0.05, 0.005])
+def test_player_keeps_the_loudness(level):
+    y = level * np.sin(np.arange(32000) / 10)
+    z, _ = decode(audio.player(y))
+    assert 20 * np.log10(np.std(z[4000:-4000]) / np.std(y)) == pytest.approx(0, abs=0.5)
+
+
+def test_silence_plays_silent_and_says_so():
+    sound = audio.player(np.zeros(16000), title="the network")
+    assert np.abs(decode(sound)[0]).max() < 1e-4 and "(silent)" in sound._repr_html_()
+
+
+def test_player_clips_and_takes_odd_rates():
+    z, sr = decode(audio.player(3 * voice(9000), sr=10000))
+    assert sr == 11025 and len(z) == pytest.approx(9000 * 1.1025, abs=1)
+
+
+@pytest.mark.parametrize("y", [np.array([]), np.array([np.nan])])
+def test_player_refuses_what_cannot_be_heard(y):
+    with pytest.raises(AudioError, match="y (is empty|has 1 NaN)"):
+        audio.player(y)
+
+
+def test_two_threads_read_at_once(tmp_path):
+    save(tmp_path / "a.wav", wav_bytes(sr=44100))
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(audio.read(tmp_path / "a.wav"))) for _ in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert len(results) == 4 and all(np.array_equal(r, results[0]) for r in results)
