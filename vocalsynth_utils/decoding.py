@@ -17,31 +17,14 @@ import numpy as np
 import soundfile
 from scipy.io import wavfile
 
+from .pcm import AudioError, check_rate, printable
 from .wav_header import wav_header
 
-MIN_RATE, MAX_RATE = 1_000, 768_000   # Hz; outside, the header is wrong rather than the recording odd
 MAX_CHANNELS = 64
 MAX_HOURS = 100
 
 Layout = namedtuple("Layout", "sr n_samples n_channels kind")  # of the file, before mixing and resampling
 _quiet_lock = threading.Lock()
-
-
-class AudioError(ValueError):
-    """A file or signal that cannot be used as audio: one line with the file, the value and the remedy."""
-
-
-def printable(path):
-    """The file's name as one printable line."""
-    return "".join(c if c.isprintable() else "?" for c in os.fsdecode(path))
-
-
-def check_rate(sr, name="sr"):
-    """`sr` as an int in Hz, or an `AudioError` that names the argument."""
-    number = isinstance(sr, (int, float, np.integer, np.floating)) and not isinstance(sr, bool)
-    if not number or not MIN_RATE <= sr <= MAX_RATE or sr != int(sr):
-        raise AudioError(f"{name} is {sr!r}; it must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}")
-    return int(sr)
 
 
 def open_wav(path):

@@ -10,7 +10,8 @@ import stat
 import numpy as np
 import soxr
 
-from .decoding import MAX_HOURS, AudioError, check_rate, open_soundfile, open_wav, printable
+from .decoding import MAX_HOURS, open_soundfile, open_wav
+from .pcm import AudioError, check_rate, from_int16, printable
 
 MAX_SAMPLES_IN_MEMORY = 75_000_000    # what `read` returns at most: 300 MB
 HOT = 8.0                             # |x| above this is not full scale = 1 with a few clipped peaks
@@ -196,4 +197,4 @@ def read(path, sr=16000):
         raise AudioError(f"{printable(path)}: {max(n, announced) / recording.sr / 3600:.1f} h are too much for memory "
                          f"({MAX_SAMPLES_IN_MEMORY} samples at most); prepare a dataset from it, or cut it")
     y = np.concatenate(parts)
-    return y if y.dtype == np.float32 else y.astype(np.float32) / np.float32(32768)
+    return from_int16(y) if y.dtype == np.int16 else y
