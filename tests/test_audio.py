@@ -156,6 +156,7 @@ def test_each_bad_file_is_named_with_what_is_wrong(tmp_path):
     fails(save(tmp_path / "noaudio.wav", wav_bytes(y[:0])), "holds no audio")
     fails(save(tmp_path / "junk.flac", b"fLaC" + bytes(range(256)) * 9), "junk.flac: not audio that can be decoded")
     fails(save(tmp_path / "two\nlines.wav", b"RIFF"), r"two\?lines.wav: ends at byte 4")
+    fails(save(tmp_path / "tiny.wav", wav_bytes(y[:2], 96000)), "tiny.wav: 2 samples at 96000 Hz are none at 16000 Hz")
     fails("nul\0.wav", "cannot be read")
     fails("x" * 5000, "cannot be read")
 

@@ -160,8 +160,10 @@ def open_recording(path, sr=16000):
         layout, source = open_soundfile(path)
     else:
         raise AudioError(f"{printable(path)}: not audio that can be read here; convert it to WAV, FLAC, OGG or MP3")
-    kind = Recording if layout.sr == sr else _Resampled
-    return kind(path, sr, layout, source)
+    recording = (Recording if layout.sr == sr else _Resampled)(path, sr, layout, source)
+    if recording.n_samples == 0:
+        raise AudioError(f"{printable(path)}: {layout.n_samples} samples at {layout.sr} Hz are none at {sr} Hz; give a longer recording")
+    return recording
 
 
 def read(path, sr=16000):
