@@ -47,7 +47,7 @@ def recipes(args):
 def voice(args):
     """Write the built-in singer to a file."""
     from . import voice as singer
-    singer.write(args.out, seconds=args.seconds, seed=args.seed)
+    singer.write_voice(args.out, args.seconds, seed=args.seed)
     print(f"{args.out}: {args.seconds:g} s at {singer.SAMPLE_RATE} Hz")
 
 

@@ -7,7 +7,10 @@ import theano.tensor as T
 from lasagne.layers import DenseLayer, DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
 from theano.tensor.shared_randomstreams import RandomStreams
 
+from . import theano_setup
 from .fused_lstm import lstm_layer
+
+theano_setup.use_ufuncs()
 
 
 class Network(NamedTuple):

@@ -5,10 +5,13 @@ Theano.  Both libraries are from 2020 and earlier; each line below answers one
 thing that has changed underneath them.  Whatever the user sets in
 THEANO_FLAGS wins over the flags chosen here.
 """
+import functools
 import importlib
+import logging
 import os
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +46,52 @@ def theano_flags():
     ``cxx=`` switches Theano's own C compilation off: the heavy work happens in
     the fused Ops (`fused_lstm`) and in numpy's BLAS, so a graph is ready in
     seconds instead of minutes and there is no compilation cache to go stale.
+    Fused elementwise Ops are switched off with it: without C they run one
+    number at a time in Python, where each plain one is a numpy ufunc.
     """
-    return f"floatX=float32,cxx=,allow_gc=False,base_compiledir={cache_dir() / 'theano'}"
+    return ("floatX=float32,cxx=,allow_gc=False,tensor.local_elemwise_fusion=False,optimizer_excluding=inplace_elemwise_optimizer,"
+            f"base_compiledir={cache_dir() / 'theano'}")
+
+
+def use_ufuncs():
+    """Give the elementwise Ops that Theano runs number by number in Python a numpy function each; imports Theano.
+
+    These are sigmoid, softplus, and sums and products of more than two terms.
+    Harmless when called again.
+    """
+    from theano import scalar
+    from theano.tensor.elemwise import Elemwise
+    from theano.tensor.nnet import sigm
+    for elementwise, ufunc in ((sigm.sigmoid, "scipy.special.expit"), (sigm.softplus, "vocalsynth_utils.theano_setup.softplus")):
+        # on the class too: Theano makes new instances when it works in place
+        type(elementwise.scalar_op).nfunc_spec = elementwise.nfunc_spec = (ufunc, 1, 1)
+    if hasattr(Elemwise, "_prepare_node"):
+        return
+    Elemwise._prepare_node = Elemwise.prepare_node
+    folds = {scalar.Add: _Fold(np.add), scalar.Mul: _Fold(np.multiply)}
+
+    def prepare_node(self, node, *args):
+        self._prepare_node(node, *args)
+        if type(self.scalar_op) in folds and len(node.inputs) > 2:
+            node.tag.ufunc = folds[type(self.scalar_op)]
+    Elemwise.prepare_node = prepare_node
+
+
+class _Fold:
+    """A ufunc of two arguments as one of many."""
+
+    nout = 1
+
+    def __init__(self, ufunc):
+        self.ufunc = ufunc
+
+    def __call__(self, *arrays):
+        return functools.reduce(self.ufunc, arrays)
+
+
+def softplus(x, out=None):
+    """log(1 + exp(x)) for a numpy array, without overflow."""
+    return np.logaddexp(x, x.dtype.type(0), out=out)
 
 
 def device():
@@ -69,6 +116,9 @@ def configure():
     else:  # not run here: written for a machine with a GPU; an LSTM needs no cuDNN
         os.environ["THEANO_FLAGS"] = ",".join(
             ["floatX=float32,dnn.enabled=False", f"base_compiledir={cache_dir() / 'theano'}", user_flags])
+    # both say that Theano itself compiles no C, which is the choice made above
+    warnings.filterwarnings("ignore", message="DeprecationWarning: there is no c\\+\\+ compiler")
+    logging.getLogger("theano.tensor.blas").setLevel(logging.ERROR)
     os.environ.setdefault("THEANORC", os.devnull)  # a .theanorc from another project must not change results here
 
     for name in ("bool", "int", "float", "complex", "object"):  # aliases that numpy 1.24 removed
