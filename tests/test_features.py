@@ -1,0 +1,155 @@
+"""Each transform gives the sound back, from any length, in known units."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vocalsynth_utils import features, mel, voice
+
+
+def recipe(name, frame_length=240, sample_rate=16000):
+    return SimpleNamespace(features=name, frame_length=frame_length, sample_rate=sample_rate)
+
+
+@pytest.fixture(scope="module")
+def song():
+    return voice.sing(20, seed=5)
+
+
+def steps(rows, r):
+    return rows[::r.frame_length // features.row_length(r)]
+
+
+@pytest.mark.parametrize("name, width, row", [("raw", 240, 1), ("fft", 240, 240), ("world", 27, 80), ("logmel", 64, 240)])
+def test_width_and_row_length(name, width, row, song):
+    r = recipe(name)
+    assert (features.n_features(r), features.row_length(r)) == (width, row)
+    rows = features.encode(song[:16100], r)
+    assert rows.dtype == np.float32
+    assert rows.shape == ((16100,) if name == "raw" else (16100 // row, width))
+
+
+def test_raw_and_fft_are_exact_inverses(song):
+    y = song[:16080]  # 67 frames
+    assert np.array_equal(features.decode(features.encode(y, recipe("raw")).reshape(-1, 240), recipe("raw")), y)
+    assert np.abs(features.decode(features.encode(y, recipe("fft")), recipe("fft")) - y).max() < 1e-6
+
+
+def test_fft_keeps_the_energy(song):
+    rows = features.encode(song[:16080], recipe("fft"))
+    assert np.square(rows).sum() == pytest.approx(np.square(song[:16080]).sum(), rel=1e-5)
+
+
+def test_world_finds_the_pitch_and_the_voicing_of_a_pulse_train():
+    y = np.zeros(32000, np.float32)
+    y[16000::80] = 0.5  # 200 Hz from 1 s on
+    rows = features.encode(y, recipe("world"))
+    assert np.exp(rows[250:350, features.LOG_F0]) == pytest.approx(200, rel=0.01)
+    assert rows[250:350, features.VOICING].mean() > 0.98
+    assert rows[:180, features.VOICING].mean() < 0.05
+
+
+def test_world_resynthesis_keeps_pitch_voicing_and_spectrum(song):
+    r = recipe("world")
+    rows = features.encode(song, r)
+    y = features.decode(steps(rows, r), r)
+    assert y.shape == (len(steps(rows, r)) * 240,)
+    again = features.encode(y, r)[:len(rows)]
+    rows = rows[:len(again)]
+    both = (rows[:, 1] > .5) & (again[:, 1] > .5)
+    assert np.mean((rows[:, 1] > .5) == (again[:, 1] > .5)) > 0.93
+    assert np.median(np.abs(rows[both, 0] - again[both, 0])) < 0.01
+    apart = np.mean(mel.log_mel(song, 16000, 400, 160), axis=0) - np.mean(mel.log_mel(y, 16000, 400, 160), axis=0)
+    assert np.abs(apart).mean() * 10 / np.log(10) < 2.0  # dB
+
+
+def test_log_mel_round_trip_keeps_the_bands(song):
+    r = recipe("logmel", 200)
+    rows = features.encode(song, r)
+    again = features.encode(features.decode(rows, r), r)
+    assert again.shape == rows.shape
+    assert np.mean(np.abs(again - rows)) < 0.7  # natural log of power
+
+
+def test_log_mel_synthesis_has_the_level_of_the_recording(song):
+    r = recipe("logmel", 200)
+    y = features.decode(features.encode(song, r), r)
+    assert 20 * np.log10(np.std(y) / np.std(song)) == pytest.approx(0, abs=1.5)
+
+
+@pytest.mark.parametrize("name", ["world", "logmel"])
+def test_chunks_do_not_show(name, song, monkeypatch):
+    r = recipe(name)
+    rows = features.encode(song, r)
+    y = features.decode(steps(rows, r), r)
+    monkeypatch.setattr(features, "CHUNK_SECONDS", 5)
+    in_chunks = features.encode(song, r)
+    same = np.abs(in_chunks - rows).max(axis=1) < 1e-2
+    assert same.mean() > 0.96
+    z = features.decode(steps(rows, r), r)
+    assert z.shape == y.shape
+    jump = np.abs(np.diff(z))
+    assert jump.max() < 1.5 * np.abs(np.diff(y)).max()
+    bands = [mel.log_mel(x, 16000, 400, 160) for x in (y, z)]
+    assert np.mean(np.abs(bands[0] - bands[1])) < 0.6
+
+
+def test_f0_is_held_through_unvoiced_rows_and_backwards_at_the_start():
+    log_f0 = np.array([9, 1, 9, 9, 2, 9.0])
+    voiced = np.array([0, 1, 0, 0, 1, 0], bool)
+    assert features.hold_f0(log_f0, voiced).tolist() == [1, 1, 1, 1, 2, 2]
+    assert features.hold_f0(log_f0, ~voiced & voiced) == pytest.approx(np.log(features.F0_DEFAULT))
+
+
+def test_silence_goes_through_every_feature():
+    for name in features.FEATURES:
+        r = recipe(name)
+        rows = features.encode(np.zeros(16000, np.float32), r)
+        frames = rows[:15840].reshape(-1, 240) if name == "raw" else steps(rows, r)
+        assert np.isfinite(rows).all() and np.abs(features.decode(frames, r)).max() < 1e-3
+
+
+@pytest.mark.parametrize("r, message", [
+    (recipe("mp3"), "features is 'mp3'"), (recipe("fft", 241), "frame_length is 241"),
+    (recipe("world", 100), "frame_length is 100"), (recipe("world", 240, 8000), "sample_rate is 8000")])
+def test_a_wrong_recipe_is_named(r, message):
+    with pytest.raises(ValueError, match=message):
+        features.encode(np.zeros(16000, np.float32), r)
+
+
+def test_wrong_arrays_are_named():
+    with pytest.raises(ValueError, match="at least one frame"):
+        features.encode(np.zeros(100, np.float32), recipe("world"))
+    with pytest.raises(ValueError, match="NaN"):
+        features.encode(np.full(16000, np.nan, np.float32), recipe("world"))
+    with pytest.raises(ValueError, match=r"\(n_frames, 27\)"):
+        features.decode(np.zeros((5, 26)), recipe("world"))
+    with pytest.raises(ValueError, match="blown up"):
+        features.decode(np.full((5, 27), np.inf), recipe("world"))
+
+
+def test_mel_filters_overlap_to_a_constant():
+    total = mel.mel_filters(40, 1024, 16000).sum(axis=0)
+    f = np.arange(513) * 16000 / 1024
+    assert np.allclose(total[(f > 150) & (f < 7500)], 1, atol=1e-5)
+    with pytest.raises(ValueError, match="n_mels is 300"):
+        mel.mel_filters(300, 512, 16000)
+
+
+def test_a_spectrum_sums_to_the_mean_square():
+    y = np.random.default_rng(0).normal(size=160000).astype(np.float32)
+    total = np.concatenate(list(mel.spectrogram(y, 400, 160))).sum(axis=1)
+    assert total.mean() == pytest.approx(1, rel=0.03)
+
+
+def test_mfcc_of_flat_bands_is_their_mean_alone():
+    from scipy.fft import idct
+    y = voice.sing(3)
+    coefficients = mel.mfcc(y, 16000, n_mfcc=40)
+    assert np.allclose(idct(coefficients, norm="ortho"), mel.log_mel(y, 16000, 400, 160), atol=1e-3)
+
+
+def test_a_louder_signal_moves_only_the_first_mfcc():
+    y = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    apart = mel.mfcc(2 * y, 16000) - mel.mfcc(y, 16000)
+    assert np.allclose(apart[:, 0], np.log(4) * np.sqrt(40), atol=1e-2) and np.abs(apart[:, 1:]).max() < 1e-2

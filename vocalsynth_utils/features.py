@@ -1,0 +1,281 @@
+"""What one frame holds, and back to sound.
+
+=========  ===========================================================  ==============
+features   a frame of `frame_length` samples becomes                    rows stored
+=========  ===========================================================  ==============
+raw        the samples themselves                                       every sample
+fft        real and imaginary parts of its spectrum                     every frame
+world      log F0, voicing, aperiodicity, 24 of the spectral envelope   every 5 ms
+logmel     64 log-mel bands                                             every frame
+=========  ===========================================================  ==============
+
+`encode` gives rows as they are stored; an LSTM step takes every
+``frame_length // row_length``-th of them, and `decode` turns such steps back
+into sound.  A recipe is anything with the attributes `features`,
+`frame_length` and `sample_rate`.
+"""
+import os
+from multiprocessing.pool import ThreadPool
+
+import numpy as np
+import scipy.fft
+from scipy.signal import get_window
+
+from .mel import griffin_lim, log_mel, mel_filters
+
+FEATURES = ("raw", "fft", "world", "logmel")
+ROW_SECONDS = 0.005           # between WORLD rows
+F0_FLOOR, F0_CEIL = 80.0, 500.0  # Hz, what the pitch tracker searches
+F0_DEFAULT = 150.0            # Hz, held when a recording has no voiced frame at all
+N_ENVELOPE = 24               # coefficients of the spectral envelope; 40 or all of them measure no better
+LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row; the envelope follows
+N_MELS = 64
+CHUNK_SECONDS = 60            # analysed or synthesised at a time: bounds memory, feeds every core
+MAX_THREADS = 4               # a chunk takes about 150 MB while it is worked on
+OVERLAP_SECONDS = 1.0         # of analysis on either side of a chunk, thrown away
+SEEK_SECONDS = 5.0            # how far from a chunk's end synthesis looks for an unvoiced frame to cut at
+
+
+def n_features(recipe):
+    """Numbers in one row that the LSTM sees.
+
+    Returns
+    -------
+    int
+    """
+    _check(recipe)
+    if recipe.features == "world":
+        import pyworld
+        return 2 + pyworld.get_num_aperiodicities(recipe.sample_rate) + N_ENVELOPE
+    return N_MELS if recipe.features == "logmel" else recipe.frame_length
+
+
+def row_length(recipe):
+    """Samples between stored rows.
+
+    Returns
+    -------
+    int
+    """
+    _check(recipe)
+    if recipe.features == "world":
+        return int(round(ROW_SECONDS * recipe.sample_rate))
+    return 1 if recipe.features == "raw" else recipe.frame_length
+
+
+def encode(y, recipe):
+    """A signal as rows to store.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,), full scale 1
+        May be memory-mapped: it is read in chunks.
+    recipe : Recipe
+
+    Returns
+    -------
+    float32 array of shape (n_samples // row_length, n_features)
+        For "raw": `y` itself, (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        When `y` is not finite, not one-dimensional, or shorter than a frame.
+    """
+    _check(recipe)
+    if y.ndim != 1 or len(y) < recipe.frame_length:
+        raise ValueError(f"y has shape {y.shape}; expected (n_samples,) with at least one frame of {recipe.frame_length}")
+    if recipe.features == "raw":
+        return np.asarray(y, np.float32)
+    row, n_rows = row_length(recipe), len(y) // row_length(recipe)
+    step = CHUNK_SECONDS * recipe.sample_rate // row
+    overlap = int(np.ceil(OVERLAP_SECONDS * recipe.sample_rate / row))
+
+    rows = np.empty((n_rows, n_features(recipe)), np.float32)
+
+    def chunk(start):
+        first, last = max(0, start - overlap), min(n_rows, start + step + overlap)
+        part = np.asarray(y[first * row:last * row], dtype=np.float64)
+        if not np.isfinite(part).all():
+            raise ValueError("y holds NaN or infinite samples; repair the recording first")
+        stop = min(start + step, n_rows)
+        rows[start:stop] = _ENCODERS[recipe.features](part, recipe)[start - first:stop - first]
+    _over_cores(chunk, range(0, n_rows, step))
+    if recipe.features == "world":
+        rows[:, LOG_F0] = hold_f0(rows[:, LOG_F0], rows[:, VOICING] > 0.5)
+    return rows
+
+
+def decode(frames, recipe):
+    """Sound of LSTM steps, `frame_length` samples each: the inverse of `encode`.
+
+    Parameters
+    ----------
+    frames : float array of shape (n_frames, n_features)
+        Not scaled.
+    recipe : Recipe
+
+    Returns
+    -------
+    float32 array of shape (n_frames * frame_length,)
+        Not clipped.  The first sample of a frame is where `encode` placed it.
+
+    Raises
+    ------
+    ValueError
+    """
+    width = n_features(recipe)
+    frames = np.asarray(frames)
+    if frames.ndim != 2 or frames.shape[1] != width or not len(frames):
+        raise ValueError(f"frames have shape {frames.shape}; expected (n_frames, {width}) for features {recipe.features!r}")
+    if not np.isfinite(frames).all():
+        raise ValueError("frames hold NaN or infinite numbers; what generated them has blown up")
+    if recipe.features == "raw":
+        return frames.astype(np.float32).ravel()
+    if recipe.features == "fft":
+        return _inverse_fft(frames)
+    synthesise = _synthesise_world if recipe.features == "world" else _synthesise_log_mel
+    return _in_chunks(synthesise, frames, recipe)
+
+
+def hold_f0(log_f0, voiced):
+    """Log F0 held at its last value through unvoiced rows.
+
+    A jump to 0 Hz and back would be by far the largest movement in the frame;
+    held, the melody is a line without gaps and voicing says where it sounds.
+
+    Parameters
+    ----------
+    log_f0 : float array of shape (n_rows,), valid where voiced
+    voiced : bool array of shape (n_rows,)
+
+    Returns
+    -------
+    float array of shape (n_rows,)
+        Rows before the first voiced one take its F0.
+    """
+    if not voiced.any():
+        return np.full_like(log_f0, np.log(F0_DEFAULT))
+    last = np.maximum.accumulate(np.where(voiced, np.arange(len(voiced)), 0))  # last voiced row up to each
+    last[:voiced.argmax()] = voiced.argmax()
+    return log_f0[last]
+
+
+def _check(recipe):
+    if recipe.features not in FEATURES:
+        raise ValueError(f"features is {recipe.features!r}; choose one of {', '.join(FEATURES)}")
+    if recipe.features == "fft" and recipe.frame_length % 2:
+        raise ValueError(f"frame_length is {recipe.frame_length}; features 'fft' needs an even number of samples")
+    if recipe.features == "world":
+        row = ROW_SECONDS * recipe.sample_rate
+        if recipe.sample_rate < 12000 or row != int(row):
+            raise ValueError(f"sample_rate is {recipe.sample_rate}; features 'world' needs at least 12000 Hz "
+                             "in whole multiples of 200: resample to 16000")
+        if recipe.frame_length % int(row):
+            raise ValueError(f"frame_length is {recipe.frame_length}; features 'world' needs a multiple of {int(row)} samples")
+
+
+def _over_cores(function, items):
+    """[function(item) for item in items], on every core: WORLD and the FFT let go of Python's lock."""
+    cores = min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    if len(items) < 2 or cores < 2:
+        return [function(item) for item in items]
+    with ThreadPool(cores) as pool:
+        return pool.map(function, items, chunksize=1)
+
+
+# ---- fft: orthonormal, so that an error in it is an error in the samples; the imaginary
+# parts of 0 Hz and Nyquist are always 0 and are left out, every other frequency counts for its mirror image too
+
+def _fft_rows(y, recipe):
+    spectrum = scipy.fft.rfft(y.reshape(-1, recipe.frame_length), norm="ortho")
+    spectrum[:, 1:-1] *= np.sqrt(2)
+    return np.concatenate([spectrum.real, spectrum.imag[:, 1:-1]], axis=1).astype(np.float32)
+
+
+def _inverse_fft(frames):
+    half = frames.shape[1] // 2 + 1
+    spectrum = frames[:, :half].astype(complex)
+    spectrum[:, 1:-1] += 1j * frames[:, half:]
+    spectrum[:, 1:-1] /= np.sqrt(2)
+    return scipy.fft.irfft(spectrum, frames.shape[1], norm="ortho").astype(np.float32).ravel()
+
+
+# ---- world: M. Morise et al., "WORLD", IEICE Trans. E99-D (2016), through PyPI's pyworld
+
+def _world_rows(y, recipe):
+    import pyworld
+    sr = recipe.sample_rate
+    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
+    f0 = pyworld.stonemask(y, f0, times, sr)
+    envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr), sr, N_ENVELOPE)
+    aperiodicity = pyworld.code_aperiodicity(pyworld.d4c(y, f0, times, sr), sr)
+    log_f0 = np.log(np.clip(f0, F0_FLOOR, F0_CEIL))
+    rows = np.concatenate([log_f0[:, None], (f0 > 0)[:, None], aperiodicity, envelope], axis=1)
+    return rows[:len(y) // row_length(recipe)].astype(np.float32)
+
+
+def _synthesise_world(frames, recipe):
+    import pyworld
+    sr, frames = recipe.sample_rate, frames.astype(np.float64)
+    voiced = frames[:, VOICING] > 0.5
+    f0 = np.where(voiced, np.exp(np.clip(frames[:, LOG_F0], np.log(F0_FLOOR), np.log(F0_CEIL))), 0.0)
+    n_fft = pyworld.get_cheaptrick_fft_size(sr)
+    first = frames.shape[1] - N_ENVELOPE
+    coded = np.ascontiguousarray(np.minimum(frames[:, APERIODICITY:first], 0) * voiced[:, None])
+    aperiodicity = pyworld.decode_aperiodicity(coded, sr, n_fft)
+    envelope = pyworld.decode_spectral_envelope(np.ascontiguousarray(frames[:, first:]), sr, n_fft)
+    return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * recipe.frame_length / sr)
+
+
+# ---- logmel
+
+def _log_mel_rows(y, recipe):
+    hop = recipe.frame_length
+    around = np.pad(y, (2 * hop, 2 * hop))  # row i is centred on sample i * hop, as WORLD's are
+    return log_mel(around, recipe.sample_rate, 4 * hop, hop, N_MELS)[:len(y) // hop]
+
+
+def _synthesise_log_mel(frames, recipe):
+    hop = recipe.frame_length
+    n_fft = 1 << (4 * hop - 1).bit_length()
+    filters = mel_filters(N_MELS, n_fft, recipe.sample_rate)
+    power = np.exp(np.minimum(frames, 10.0)) @ (filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-8))
+    power /= np.maximum(filters.sum(axis=0), 1e-3)  # spread each band over its frequencies
+    window_power = np.sum(np.square(get_window("hann", 4 * hop)))
+    y = griffin_lim(np.sqrt(power * n_fft * window_power / 2), hop)
+    return y[2 * hop:2 * hop + len(frames) * hop]
+
+
+_ENCODERS = {"fft": _fft_rows, "world": _world_rows, "logmel": _log_mel_rows}
+
+
+def _in_chunks(synthesise, frames, recipe):
+    """Synthesise long generations in pieces, cut where the voice rests, joined by a fade one frame long."""
+    hop = recipe.frame_length
+    step = max(2, CHUNK_SECONDS * recipe.sample_rate // hop)
+    reach = min(int(SEEK_SECONDS * recipe.sample_rate / hop), step // 2)
+    cuts = [0]
+    while len(frames) - cuts[-1] > 1.5 * step:
+        cuts.append(_quietest(frames, cuts[-1] + step, reach, recipe))
+    pieces = _over_cores(lambda i: synthesise(frames[cuts[i]:(cuts + [len(frames) - 1])[i + 1] + 1], recipe),
+                         range(len(cuts)))
+    y = np.zeros(len(frames) * hop, np.float32)
+    fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
+    for i, (start, piece) in enumerate(zip(cuts, pieces)):
+        piece = np.asarray(piece[:len(y) - start * hop], np.float32)
+        if i:
+            piece[:hop] *= fade
+        if i + 1 < len(cuts):
+            piece[-hop:] *= fade[::-1]
+        y[start * hop:start * hop + len(piece)] += piece
+    return y
+
+
+def _quietest(frames, middle, reach, recipe):
+    """The frame nearest `middle` where a cut is not heard: unvoiced, or the softest of the log-mel ones."""
+    near = np.arange(max(1, middle - reach), min(len(frames) - 1, middle + reach))
+    if recipe.features == "world":
+        loud = frames[near, VOICING] > 0.5
+        return int(near[np.argmin(np.abs(near - middle) + 1e6 * loud)])
+    return int(near[np.argmin(frames[near].mean(axis=1))])
