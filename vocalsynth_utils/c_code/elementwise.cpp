@@ -1,0 +1,170 @@
+// The long elementwise passes of a training step, each one trip through memory:
+// the squared error with its gradient, and the parameter updates in place.
+//
+// Updates: every array has n elements; `scale` multiplies the gradient (norm clipping).
+// Losses: prediction, target, d_prediction (n_a, n_b, n), last axis contiguous, the
+// strides of the first two in elements; d_prediction may be prediction itself, or null.
+#include "common.h"
+
+enum { LANES = 32, GRAIN = 4096 };  // partial sums that the compiler keeps in vectors; elements per share
+
+template <class real> struct Update {
+    long n;
+    real *param, *first, *second;  // first: accu or Adam's m; second: velocity, Adam's v, or null
+    const real *grad;
+    real scale, rate, rho, epsilon, momentum;  // Adam: rate is the step a_t, rho is beta1, momentum is beta2
+};
+
+template <class real> static void rmsprop_share(void *update, long k, long n_threads)
+{
+    const Update<real> u = *static_cast<Update<real> *>(update);
+    real *__restrict__ p = u.param, *__restrict__ accu = u.first, *__restrict__ velocity = u.second;
+    const real *__restrict__ grad = u.grad;
+    const long begin = part_begin(u.n, k, n_threads, GRAIN), end = part_begin(u.n, k + 1, n_threads, GRAIN);
+    const real keep = u.rho, take = 1 - u.rho;
+    if (!velocity)
+        for (long j = begin; j < end; ++j) {
+            const real g = u.scale * grad[j];
+            const real a = keep * accu[j] + take * g * g;
+            accu[j] = a;
+            p[j] -= u.rate * g / sqrt(a + u.epsilon);
+        }
+    else
+        for (long j = begin; j < end; ++j) {
+            const real g = u.scale * grad[j];
+            const real a = keep * accu[j] + take * g * g;
+            const real v = u.momentum * velocity[j] - u.rate * g / sqrt(a + u.epsilon);
+            accu[j] = a;
+            velocity[j] = v;
+            p[j] += v;
+        }
+}
+
+template <class real> static void adam_share(void *update, long k, long n_threads)
+{
+    const Update<real> u = *static_cast<Update<real> *>(update);
+    real *__restrict__ p = u.param, *__restrict__ mean = u.first, *__restrict__ square = u.second;
+    const real *__restrict__ grad = u.grad;
+    const long begin = part_begin(u.n, k, n_threads, GRAIN), end = part_begin(u.n, k + 1, n_threads, GRAIN);
+    for (long j = begin; j < end; ++j) {
+        const real g = u.scale * grad[j];
+        const real m = u.rho * mean[j] + (1 - u.rho) * g;
+        const real v = u.momentum * square[j] + (1 - u.momentum) * g * g;
+        mean[j] = m;
+        square[j] = v;
+        p[j] -= u.rate * m / (sqrt(v) + u.epsilon);
+    }
+}
+
+template <class real> struct SquaredError {
+    long n_a, n_b, n;
+    const real *prediction, *target;
+    real *d_prediction;
+    const long *strides;  // of prediction, target, d_prediction: two each
+    real factor;          // d_prediction = factor * (prediction - target)
+    double sums[MAX_THREADS];
+};
+
+template <class real>
+static double squared_error_row(long n, const real *x, const real *__restrict__ t, real *d, real factor)
+{
+    real lanes[LANES] = {};
+    long j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (long l = 0; l < LANES; ++l) {
+            const real e = x[j + l] - t[j + l];
+            lanes[l] += e * e;
+            if (d) d[j + l] = factor * e;
+        }
+    for (; j < n; ++j) {
+        const real e = x[j] - t[j];
+        lanes[0] += e * e;
+        if (d) d[j] = factor * e;
+    }
+    double sum = 0;
+    for (long l = 0; l < LANES; ++l) sum += lanes[l];
+    return sum;
+}
+
+template <class real> static void squared_error_share(void *error, long k, long n_threads)
+{
+    SquaredError<real> *e = static_cast<SquaredError<real> *>(error);
+    const long rows = e->n_a * e->n_b;
+    const long *s = e->strides;
+    double sum = 0;
+    for (long row = part_begin(rows, k, n_threads, 1); row < part_begin(rows, k + 1, n_threads, 1); ++row) {
+        const long a = row / e->n_b, b = row % e->n_b;
+        sum += squared_error_row(e->n, e->prediction + a * s[0] + b * s[1], e->target + a * s[2] + b * s[3],
+                                 e->d_prediction ? e->d_prediction + a * s[4] + b * s[5] : 0, e->factor);
+    }
+    e->sums[k] = sum;
+}
+
+template <class real> struct SquaredSum {
+    long n;
+    const real *x;
+    double sums[MAX_THREADS];
+};
+
+template <class real> static void squared_sum_share(void *squares, long k, long n_threads)
+{
+    SquaredSum<real> *s = static_cast<SquaredSum<real> *>(squares);
+    const long end = part_begin(s->n, k + 1, n_threads, GRAIN);
+    double sum = 0;
+    for (long begin = part_begin(s->n, k, n_threads, GRAIN); begin < end; begin += GRAIN) {
+        const long m = end - begin < GRAIN ? end - begin : (long)GRAIN;
+        real lanes[LANES] = {};
+        long j = 0;
+        for (; j + LANES <= m; j += LANES)
+            for (long l = 0; l < LANES; ++l) lanes[l] += s->x[begin + j + l] * s->x[begin + j + l];
+        for (; j < m; ++j) lanes[0] += s->x[begin + j] * s->x[begin + j];
+        for (long l = 0; l < LANES; ++l) sum += lanes[l];
+    }
+    s->sums[k] = sum;
+}
+
+static double total(const double *sums, long n_threads)
+{
+    double sum = 0;
+    for (long k = 0; k < n_threads; ++k) sum += sums[k];
+    return sum;
+}
+
+// A thread earns its start-up only on a large array.
+static long useful_threads(long n, long n_threads)
+{
+    const long most = n / (16 * GRAIN) + 1;
+    n_threads = n_threads < most ? n_threads : most;
+    return n_threads < 1 ? 1 : n_threads > MAX_THREADS ? (long)MAX_THREADS : n_threads;
+}
+
+#define ENTRY_POINTS(real, suffix)                                                                                     \
+    extern "C" void rmsprop_##suffix(long n, real *param, real *accu, real *velocity, const real *grad, real scale,    \
+                                     real rate, real rho, real epsilon, real momentum, long n_threads)                 \
+    {                                                                                                                  \
+        Update<real> u = {n, param, accu, velocity, grad, scale, rate, rho, epsilon, momentum};                        \
+        in_parallel(useful_threads(n, n_threads), rmsprop_share<real>, &u);                                            \
+    }                                                                                                                  \
+    extern "C" void adam_##suffix(long n, real *param, real *mean, real *square, const real *grad, real scale,         \
+                                  real step, real beta1, real epsilon, real beta2, long n_threads)                     \
+    {                                                                                                                  \
+        Update<real> u = {n, param, mean, square, grad, scale, step, beta1, epsilon, beta2};                           \
+        in_parallel(useful_threads(n, n_threads), adam_share<real>, &u);                                               \
+    }                                                                                                                  \
+    extern "C" double squared_error_##suffix(long n_a, long n_b, long n, const real *prediction, const real *target,   \
+                                             real *d_prediction, const long *strides, real factor, long n_threads)     \
+    {                                                                                                                  \
+        SquaredError<real> e = {n_a, n_b, n, prediction, target, d_prediction, strides, factor, {}};                   \
+        n_threads = useful_threads(n_a * n_b * n, n_threads);                                                          \
+        in_parallel(n_threads, squared_error_share<real>, &e);                                                         \
+        return total(e.sums, n_threads);                                                                               \
+    }                                                                                                                  \
+    extern "C" double squared_sum_##suffix(long n, const real *x, long n_threads)                                      \
+    {                                                                                                                  \
+        SquaredSum<real> s = {n, x, {}};                                                                               \
+        n_threads = useful_threads(n, n_threads);                                                                      \
+        in_parallel(n_threads, squared_sum_share<real>, &s);                                                           \
+        return total(s.sums, n_threads);                                                                               \
+    }
+ENTRY_POINTS(float, f32)
+ENTRY_POINTS(double, f64)
