@@ -12,7 +12,7 @@ from vocalsynth_utils import runs
 from vocalsynth_utils.recipes import get
 from vocalsynth_utils.runs import Run
 
-DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4}
+DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4, "bounds": None}
 ROW = {"epoch": 1, "train_loss": 0.5, "valid_loss": 0.25, "has_train_loss_improved": True, "has_valid_loss_improved": False, "duration": 1.5}
 
 

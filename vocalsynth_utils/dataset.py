@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import scipy.fft
@@ -21,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from . import audio, features, frames
 
 SPLITS = ("train", "valid", "test")
+BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
 BLOCK = 1 << 20  # rows read or written at a time
 LINEAR_ORDER = 400  # past samples the linear-prediction baseline sees
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
@@ -46,6 +48,9 @@ class Dataset:
         Samples between two rows.
     scaling : frames.Scaling
         Fitted on the train part alone.
+    bounds : [low, high] or None
+        Scaled quantiles of each feature in the train part, which generation
+        stays within; None for raw samples.
     """
 
     folder: Path
@@ -55,6 +60,7 @@ class Dataset:
     ranges: dict
     row_length: int
     scaling: frames.Scaling
+    bounds: Optional[list]
 
     @property
     def n_features(self):
@@ -172,25 +178,29 @@ def prepare(recording, recipe, folder):
         signal = _write_rows(part / "rows.npy", opened.blocks(BLOCK), opened.dtype)
         # split first: a frame, or a shifted copy of one, must not reach both sides
         n_train, n_valid, _ = frames.split_sizes(len(signal))
-        bounds = (0, n_train, n_train + n_valid, len(signal))
+        ends = (0, n_train, n_train + n_valid, len(signal))
         row_length = 1
         if recipe.features != "raw":
             row_length = features.row_length(recipe)
-            encoded = [features.encode(as_float(np.asarray(signal[a:b])), recipe) for a, b in zip(bounds, bounds[1:])]
-            bounds = np.cumsum([0] + [len(e) for e in encoded]).tolist()
+            encoded = [features.encode(as_float(np.asarray(signal[a:b])), recipe) for a, b in zip(ends, ends[1:])]
+            ends = np.cumsum([0] + [len(e) for e in encoded]).tolist()
             del signal
             _write_rows(part / "rows.npy", encoded, np.float32)
         rows = np.load(part / "rows.npy", mmap_mode="r")
         statistics = frames.Statistics()
-        for start in range(0, bounds[1], BLOCK):
-            statistics.update(as_float(rows[start:min(start + BLOCK, bounds[1])]))
+        for start in range(0, ends[1], BLOCK):
+            statistics.update(as_float(rows[start:min(start + BLOCK, ends[1])]))
         source = Path(recording)
+        scaling, bounds = frames.Scaling.fit(recipe.scaling, statistics), None
+        if rows.ndim == 2:
+            bounds = scaling.apply(np.quantile(rows[:ends[1]], BOUNDS, axis=0)).tolist()
         meta = {
             "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
             "source": {"name": source.name, "bytes": source.stat().st_size, "modified": source.stat().st_mtime_ns},
-            "ranges": {name: [a, b] for name, a, b in zip(SPLITS, bounds, bounds[1:])},
+            "ranges": {name: [a, b] for name, a, b in zip(SPLITS, ends, ends[1:])},
             "row_length": row_length,
-            "scaling": frames.Scaling.fit(recipe.scaling, statistics).to_json(),
+            "scaling": scaling.to_json(),
+            "bounds": bounds,
         }
         (part / "dataset.json").write_text(json.dumps(meta, indent=1))
         dataset = load(part)
@@ -199,6 +209,7 @@ def prepare(recording, recipe, folder):
         del dataset, rows
         if folder.exists():
             shutil.rmtree(folder)
+        os.chmod(part, 0o755)
         os.rename(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -219,7 +230,7 @@ def load(folder):
         meta = json.loads((folder / "dataset.json").read_text())
         rows = np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
         dataset = Dataset(folder, meta["settings"], meta["source"], rows, {k: tuple(v) for k, v in meta["ranges"].items()},
-                          meta["row_length"], frames.Scaling.from_json(meta["scaling"]))
+                          meta["row_length"], frames.Scaling.from_json(meta["scaling"]), meta["bounds"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is no prepared dataset ({error}); make it again with `prepare`") from None
     if set(dataset.ranges) != set(SPLITS) or dataset.ranges["test"][1] != len(rows):

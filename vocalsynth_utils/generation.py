@@ -61,30 +61,44 @@ def free_run(step, primer, n_frames, state=None, on_frame=None):
     return generated
 
 
-def compile_step(network):
+def compile_step(network, temperature=1.0, seed=0, bounds=None):
     """The network as `free_run`'s step: deterministic graph, state carried in and out.
 
     Parameters
     ----------
     network : model.Network
+    temperature : float
+        Of what is drawn, where the head draws.
+    seed : int
+        Of what is drawn.
+    bounds : (low, high), optional
+        Every drawn dimension is kept between these, float arrays of shape
+        (n_features,) in scaled units.
 
     Returns
     -------
     callable
-        ``step(frames, state) -> (prediction, state)``; frames float32
-        (n_steps, n_features), state a list of arrays (1, n_units): hid and
-        cell of each LSTM layer, or None for zeros.
+        ``step(frames, state) -> (frame, state)``; frames float32 (n_steps,
+        n_features), state a list of arrays (1, n_units): hid and cell of each
+        LSTM layer, or None for the layers' initial state of zeros.
     """
-    x = T.matrix("frames")
+    x, uniform, normal = T.matrix("frames"), T.matrix("uniform"), T.matrix("normal")
     given = model.state_variables(network)
-    prediction, finals = model.run(network, x.dimshuffle("x", 0, 1), given)  # (1, n_steps, n_features)
+    hids, finals = model.run(network, x.dimshuffle("x", 0, 1), given)  # (1, n_steps, n_units)
+    following = network.head.sample(hids[:, -1], x[-1:], uniform, normal, np.float32(temperature))[0]
+    if bounds is not None:
+        following = T.clip(following, *(np.asarray(b, np.float32) for b in bounds))
     flat = [s for pair in given for s in pair]
-    run_once = theano.function([x] + flat, [prediction[0, -1]] + [s for pair in finals for s in pair])
-    silent = [np.zeros((1, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
+    run_once = theano.function([x, uniform, normal] + flat, [following] + [s for pair in finals for s in pair], on_unused_input="ignore")
+    zeros = [np.zeros((1, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
+    rng = np.random.default_rng(seed)
+    n_uniform, n_normal = network.head.n_uniform, network.head.n_normal
 
     def step(frames, state):
-        prediction, *state = run_once(np.asarray(frames, np.float32), *(silent if state is None else state))
-        return prediction, [s.copy() for s in state]  # the compiled function reuses its own buffers
+        uniform = rng.uniform(1e-12, 1, (1, n_uniform)).astype(np.float32)
+        normal = rng.standard_normal((1, n_normal), np.float32)
+        frame, *state = run_once(np.asarray(frames, np.float32), uniform, normal, *(zeros if state is None else state))
+        return frame, [s.copy() for s in state]  # the compiled function reuses its own buffers
     return step
 
 
@@ -97,7 +111,7 @@ def load_network(run, checkpoint="best"):
         When the checkpoint is missing, damaged, or of another shape.
     """
     arrays, _ = run.load(checkpoint)
-    network = model.build_network(run.recipe, run.data["n_features"])
+    network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
     runs.set_parameters(model.parameters(network), arrays, run.folder / f"{checkpoint}.npz")
     return network
 
@@ -144,7 +158,7 @@ def primer_frames(run, dataset, source, n_frames):
     return scaling.apply(rows)
 
 
-def generate(run, seconds, primer, on_frame=None, checkpoint="best"):
+def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
     """Let a trained run sing.
 
     Parameters
@@ -154,6 +168,8 @@ def generate(run, seconds, primer, on_frame=None, checkpoint="best"):
         Length of the new audio.
     primer : float32 array of shape (n_primer, n_features)
         From `primer_frames`.
+    temperature, seed
+        See `compile_step`.
     on_frame : callable, optional
         ``on_frame(done)`` after each frame.
     checkpoint : {"best", "last"}
@@ -168,5 +184,5 @@ def generate(run, seconds, primer, on_frame=None, checkpoint="best"):
     if n_samples < 1:
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
     n_frames = -(-n_samples // recipe.frame_length)
-    step = compile_step(load_network(run, checkpoint))
+    step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"])
     return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling)[:n_samples]

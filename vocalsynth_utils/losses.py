@@ -1,2 +1,233 @@
-"""What training minimises, as Theano expressions."""
-from .fused_lstm import mean_squared_error  # noqa: F401  one pass for the value and its gradient
+"""Heads: what stands on the last LSTM layer, as a loss to train on and a next frame to emit.
+
+A head owns Lasagne layers and offers
+
+``loss(hids, current, target)``
+    a scalar expression; ``hids`` (n_batch, n_steps, n_units) from the last
+    LSTM layer, ``current`` and ``target`` (n_batch, n_steps, n_features) the
+    frames heard and the frames that follow;
+``sample(hid, current, uniform, normal, temperature)``
+    the next frames (n_rows, n_features), given hid (n_rows, n_units) and
+    random numbers (n_rows, n_uniform) and (n_rows, n_normal) as inputs, so that
+    a seed decides all and the graph has no random state.
+"""
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from lasagne.layers import ConcatLayer, DenseLayer, InputLayer, get_output
+
+from .features import LOG_F0, VOICING
+from .fused_loss import mean_squared_error
+
+MIN_SIGMA = 0.05         # of a standardised dimension: keeps a mixture from collapsing on one training frame
+MIN_PITCH_SIGMA = 0.005  # log F0 moves far less from step to step
+PITCH_TEMPERATURE = 0.85  # narrows the pitch steps alone: vibrato, not tremble
+FRAME = 2                # columns before the envelope: log F0 and voicing
+
+
+class LinearHead:
+    """Emits the mean of what may follow; mean squared error.
+
+    Parameters
+    ----------
+    hid : Lasagne layer with output (n_rows, n_units)
+    n_features : int
+    """
+
+    n_uniform = n_normal = 0
+
+    def __init__(self, hid, n_features):
+        self.hid, self.n_features = hid, n_features
+        self.output = DenseLayer(hid, n_features, nonlinearity=None, name="output")
+        self.outputs = [self.output]
+
+    def loss(self, hids, current, target):
+        """Mean of (prediction - target)^2 over all numbers."""
+        return mean_squared_error(self.predict(hids, current), target)
+
+    def predict(self, hids, current):
+        """The prediction of each next frame, (n_batch, n_steps, n_features)."""
+        prediction = get_output(self.output, {self.hid: _rows(hids)})
+        return prediction.reshape((hids.shape[0], hids.shape[1], self.n_features), ndim=3)
+
+    def sample(self, hid, current, uniform, normal, temperature):
+        """The prediction itself: there is nothing to draw."""
+        return get_output(self.output, {self.hid: hid})
+
+
+class MixtureHead:
+    """A mixture of diagonal Gaussians over the whole next frame; negative log-likelihood in nats per frame.
+
+    Parameters
+    ----------
+    hid : Lasagne layer with output (n_rows, n_units)
+    n_features : int
+    n_mixtures : int
+        1 is a plain Gaussian.
+    residual : bool
+        Means are added to the current frame.  This is what blows up when the
+        network runs free; kept to be shown.
+
+    References
+    ----------
+    C. Bishop, "Mixture density networks" (1994), eq. 22-28.
+    A. Graves, "Generating sequences with recurrent neural networks" (2013), sec. 4.
+    """
+
+    def __init__(self, hid, n_features, n_mixtures, residual=False):
+        self.hid, self.n_features, self.n_mixtures, self.residual = hid, n_features, n_mixtures, residual
+        self.n_uniform, self.n_normal = n_mixtures, n_features
+        self.output = DenseLayer(hid, n_mixtures * (1 + 2 * n_features), nonlinearity=None, name="mixture")
+        self.outputs = [self.output]
+
+    def mixture(self, hid, current):
+        """Logits (n_rows, n_mixtures), means and sigmas (n_rows, n_mixtures, n_features)."""
+        logits, means, sigmas = mixture_parameters(get_output(self.output, {self.hid: hid}), self.n_mixtures, self.n_features, MIN_SIGMA)
+        return logits, means + current.dimshuffle(0, "x", 1) if self.residual else means, sigmas
+
+    def loss(self, hids, current, target):
+        """Mean over frames of -log p(target)."""
+        return mixture_nll(*self.mixture(_rows(hids), _rows(current)), _rows(target)).mean()
+
+    def predict(self, hids, current):
+        """The mixture's mean, (n_batch, n_steps, n_features)."""
+        logits, means, _ = self.mixture(_rows(hids), _rows(current))
+        weights = T.exp(log_softmax(logits)).dimshuffle(0, 1, "x")
+        return (weights * means).sum(axis=1).reshape(current.shape, ndim=3)
+
+    def sample(self, hid, current, uniform, normal, temperature):
+        """One draw from the mixture for each row."""
+        return mixture_sample(*self.mixture(hid, current), uniform, normal, temperature)
+
+
+class WorldHead:
+    """Heads in sequence for WORLD frames: is there voice, at what pitch, with which envelope.
+
+    Each hears what the ones before it decided: voicing from the state; log F0
+    as a step from the last one, where voiced; the envelope given both.  The
+    pitch, which lives in small steps, is residual; the envelope is absolute,
+    which is what keeps it from wandering off.
+
+    Parameters
+    ----------
+    hid : Lasagne layer with output (n_rows, n_units)
+    n_features : int
+        Log F0, voicing, then aperiodicity and envelope, standardised.
+    n_mixtures : int
+    voicing_values : (float, float)
+        What 0 and 1 have become by standardising.
+    """
+
+    def __init__(self, hid, n_features, n_mixtures, voicing_values):
+        self.hid, self.n_mixtures, self.n_envelope = hid, n_mixtures, n_features - FRAME
+        self.unvoiced, self.voiced = (np.float32(v) for v in voicing_values)
+        self.n_uniform, self.n_normal = 1 + 2 * n_mixtures, 1 + self.n_envelope
+        self.melody = InputLayer((None, FRAME), name="melody")  # voicing (0 or 1) and a log F0: the last one, or the new one
+        self.voicing = DenseLayer(hid, 1, nonlinearity=None, name="voicing")
+        given = ConcatLayer([hid, self.melody], name="given")
+        self.pitch = DenseLayer(DenseLayer(given, 64, name="pitch_hidden"), 3 * n_mixtures, nonlinearity=None, name="pitch")
+        self.envelope = DenseLayer(DenseLayer(given, 256, name="envelope_hidden"), n_mixtures * (1 + 2 * self.n_envelope),
+                                   nonlinearity=None, name="envelope")
+        self.outputs = [self.voicing, self.pitch, self.envelope]
+
+    def _pitch(self, hid, voiced, last):
+        """Mixture of the new log F0 (n_rows, 1) given the last one."""
+        out = get_output(self.pitch, {self.hid: hid, self.melody: T.concatenate([voiced, last], axis=1)})
+        logits, means, sigmas = mixture_parameters(out, self.n_mixtures, 1, MIN_PITCH_SIGMA)
+        return logits, means + last.dimshuffle(0, "x", 1), sigmas
+
+    def _envelope(self, hid, voiced, pitch):
+        """Mixture of aperiodicity and envelope (n_rows, n_envelope) given the new log F0."""
+        out = get_output(self.envelope, {self.hid: hid, self.melody: T.concatenate([voiced, pitch], axis=1)})
+        return mixture_parameters(out, self.n_mixtures, self.n_envelope, MIN_SIGMA)
+
+    def loss(self, hids, current, target):
+        """Mean over frames of -log p(voicing) - [voiced] log p(F0) - log p(envelope)."""
+        hid, current, target = _rows(hids), _rows(current), _rows(target)
+        pitch, voiced = target[:, LOG_F0:LOG_F0 + 1], T.cast(T.gt(target[:, VOICING:VOICING + 1], 0), "float32")
+        logit = get_output(self.voicing, {self.hid: hid})
+        voicing_nll = T.nnet.softplus(logit) - voiced * logit
+        pitch_nll = mixture_nll(*self._pitch(hid, voiced, current[:, LOG_F0:LOG_F0 + 1]), pitch)
+        envelope_nll = mixture_nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:])
+        return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
+
+    def predict(self, hids, current):
+        """Means, each head given the means of those before it, (n_batch, n_steps, n_features)."""
+        hid, now = _rows(hids), _rows(current)
+        probability = T.nnet.sigmoid(get_output(self.voicing, {self.hid: hid}))
+        voiced, last = T.cast(T.gt(probability, 0.5), "float32"), now[:, LOG_F0:LOG_F0 + 1]
+        pitch = T.switch(voiced, _mixture_mean(*self._pitch(hid, voiced, last)), last)
+        envelope = _mixture_mean(*self._envelope(hid, voiced, pitch))
+        voicing = self.unvoiced + probability * (self.voiced - self.unvoiced)
+        return T.concatenate([pitch, voicing, envelope], axis=1).reshape(current.shape, ndim=3)
+
+    def sample(self, hid, current, uniform, normal, temperature):
+        """One draw: voicing, then pitch (held where unvoiced), then the envelope."""
+        K = self.n_mixtures
+        logit = get_output(self.voicing, {self.hid: hid})
+        voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / temperature)), "float32")
+        last = current[:, LOG_F0:LOG_F0 + 1]
+        drawn = mixture_sample(*self._pitch(hid, voiced, last), uniform[:, 1:1 + K], normal[:, :1], PITCH_TEMPERATURE * temperature)
+        pitch = T.switch(voiced, drawn, last)
+        envelope = mixture_sample(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K:], normal[:, 1:], temperature)
+        return T.concatenate([pitch, self.unvoiced + voiced * (self.voiced - self.unvoiced), envelope], axis=1)
+
+
+def mixture_parameters(out, n_mixtures, n_dims, min_sigma):
+    """Cut a dense output into logits, means and sigmas.
+
+    Parameters
+    ----------
+    out : Theano matrix (n_rows, n_mixtures * (1 + 2 * n_dims))
+    min_sigma : float
+
+    Returns
+    -------
+    logits (n_rows, n_mixtures); means, sigmas (n_rows, n_mixtures, n_dims)
+    """
+    n = n_mixtures * n_dims
+    means, raw = (part.reshape((-1, n_mixtures, n_dims), ndim=3) for part in (out[:, n_mixtures:n_mixtures + n], out[:, n_mixtures + n:]))
+    return out[:, :n_mixtures], means, np.float32(min_sigma) + T.nnet.softplus(raw)
+
+
+def logsumexp(x):
+    """log(sum(exp(x))) over the last axis, safe for any finite x: the largest term is taken out first."""
+    largest = theano.gradient.disconnected_grad(x.max(axis=-1, keepdims=True))
+    return (largest + T.log(T.exp(x - largest).sum(axis=-1, keepdims=True)))[..., 0]
+
+
+def log_softmax(logits):
+    """Log of the weights that logits (n_rows, n_mixtures) stand for."""
+    return logits - logsumexp(logits).dimshuffle(0, "x")
+
+
+def mixture_nll(logits, means, sigmas, target):
+    """-log sum_k w_k prod_d N(target_d; mean_kd, sigma_kd), in nats: (n_rows,)."""
+    z = (target.dimshuffle(0, "x", 1) - means) / sigmas
+    log_density = -(T.sqr(z) * np.float32(0.5) + T.log(sigmas)).sum(axis=2) - T.cast(means.shape[2], "float32") * np.float32(0.5 * np.log(2 * np.pi))
+    return -logsumexp(log_softmax(logits) + log_density)
+
+
+def mixture_sample(logits, means, sigmas, uniform, normal, temperature):
+    """Draw from a mixture: the component by the Gumbel-max trick, then its Gaussian; (n_rows, n_dims).
+
+    Parameters
+    ----------
+    uniform : (n_rows, n_mixtures), in (0, 1)
+    normal : (n_rows, n_dims)
+    temperature : scalar
+        Divides the logits and multiplies sigma.
+    """
+    chosen = T.argmax(logits / temperature - T.log(-T.log(uniform)), axis=1)
+    row = T.arange(chosen.shape[0])
+    return means[row, chosen] + temperature * sigmas[row, chosen] * normal
+
+
+def _mixture_mean(logits, means, sigmas):
+    return (T.exp(log_softmax(logits)).dimshuffle(0, 1, "x") * means).sum(axis=1)
+
+
+def _rows(x):
+    """(n_batch, n_steps, n) as (n_batch * n_steps, n)."""
+    return x.reshape((-1, x.shape[2]), ndim=2)

@@ -4,40 +4,38 @@ from typing import List, NamedTuple
 import lasagne
 import numpy as np
 import theano.tensor as T
-from lasagne.layers import DenseLayer, DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
+from lasagne.layers import DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
 from theano.tensor.shared_randomstreams import RandomStreams
 
-from . import theano_setup
+from . import features, losses, theano_setup
 from .fused_lstm import lstm_layer
 
 theano_setup.use_ufuncs()
 
 
 class Network(NamedTuple):
-    """The layers a caller needs by name; everything between hangs on `output`."""
+    """The layers a caller needs by name; everything between hangs on the head's outputs."""
 
     input: InputLayer
     lstms: List[lasagne.layers.Layer]
-    output: lasagne.layers.Layer
+    head: object
 
 
-def build_network(recipe, n_features, input_noise_std=None):
-    """Lasagne layers: input, noise, dropout, LSTM layers, linear output.
+def build_network(recipe, n_features, scaling=None):
+    """Lasagne layers: input, noise, dropout, LSTM layers, and the head of the recipe's loss.
 
     Parameters
     ----------
     recipe : Recipe
     n_features : int
         Numbers in one frame; `recipe.frame_length` for raw frames.
-    input_noise_std : float, optional
-        Standard deviation of the input noise in the scaled signal's units,
-        where it is not `recipe.input_noise` itself.
+    scaling : frames.Scaling, optional
+        Of the data; needed for `recipe.input_noise`, which is in units of its
+        standard deviation, and for the loss "world".
 
     Returns
     -------
     Network
-        `network.output` maps frames (n_batch, n_steps, n_features) to the
-        prediction of each one's next frame, of the same shape.
 
     Examples
     --------
@@ -47,9 +45,9 @@ def build_network(recipe, n_features, input_noise_std=None):
     """
     lasagne.random.set_rng(np.random.RandomState(recipe.seed))
     source = layer = InputLayer((None, None, n_features), name="frames")
-    n_batch, n_steps, _ = source.input_var.shape
     if recipe.input_noise:
-        layer = _seeded(GaussianNoiseLayer(layer, input_noise_std or recipe.input_noise, name="noise"), recipe.seed)
+        sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
+        layer = _seeded(GaussianNoiseLayer(layer, sigma, name="noise"), recipe.seed)
     if recipe.input_dropout:
         layer = _seeded(DropoutLayer(layer, recipe.input_dropout, name="dropout"), recipe.seed + 1)
     lstms = []
@@ -59,14 +57,19 @@ def build_network(recipe, n_features, input_noise_std=None):
             forgetgate=lasagne.layers.Gate(b=lasagne.init.Constant(recipe.forget_bias)), peepholes=recipe.peepholes,
             grad_clipping=recipe.grad_clipping, gradient_steps=recipe.gradient_steps or -1, name=f"lstm{i}")
         lstms.append(layer)
-    layer = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
-    layer = DenseLayer(layer, n_features, nonlinearity=None, name="output")
-    layer = ReshapeLayer(layer, (n_batch, n_steps, n_features), name="prediction")
-    return Network(source, lstms, layer)
+    rows = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
+    if recipe.loss == "mse":
+        head = losses.LinearHead(rows, n_features)
+    elif recipe.loss == "world":
+        voicing = (np.array([0.0, 1.0]) - scaling.shift[features.VOICING]) / scaling.scale[features.VOICING] if scaling else (-1.0, 1.0)
+        head = losses.WorldHead(rows, n_features, recipe.n_mixtures, voicing)
+    else:
+        head = losses.MixtureHead(rows, n_features, recipe.n_mixtures, recipe.loss == "residual-mixture")
+    return Network(source, lstms, head)
 
 
 def run(network, x, states=None, deterministic=True):
-    """The network's prediction, with the LSTM state carried in and out.
+    """Run the LSTM layers over frames, with their state carried in and out.
 
     Parameters
     ----------
@@ -80,20 +83,18 @@ def run(network, x, states=None, deterministic=True):
 
     Returns
     -------
-    prediction : Theano tensor of shape (n_batch, n_steps, n_features)
+    hids : Theano tensor of shape (n_batch, n_steps, n_units)
+        Of the last layer: what the head works on.
     states : list of (hid, cell)
         After the last step.
     """
     known, finals = {network.input: x}, []
     for i, layer in enumerate(network.lstms):
-        below = lasagne.layers.get_output(layer.input_layer, known, deterministic=deterministic)
+        below = lasagne.layers.get_output(layer.input_layers[0], known, deterministic=deterministic)
         hids, hid, cell = layer.run(below, *(states[i] if states else (None, None)), deterministic=deterministic)
         known[layer] = hids
         finals.append((hid, cell))
-    shape = x.shape  # the reshape at the end follows the frames that came in, not the input layer's own variable
-    rows = network.output.input_layer
-    prediction = lasagne.layers.get_output(rows, known, deterministic=deterministic).reshape(shape, ndim=3)
-    return prediction, finals
+    return hids, finals
 
 
 def state_variables(network):
@@ -103,12 +104,12 @@ def state_variables(network):
 
 def count_parameters(network):
     """Numbers in all parameters, initial states among them."""
-    return lasagne.layers.count_params(network.output)
+    return sum(p.get_value(borrow=True).size for p in parameters(network).values())
 
 
 def parameters(network):
     """All parameters by unique name, e.g. ``lstm1.W_in_to_ingate``, as an ordered dict of shared variables."""
-    params = lasagne.layers.get_all_params(network.output)
+    params = lasagne.layers.get_all_params(network.head.outputs)
     named = {p.name: p for p in params}
     assert len(named) == len(params), "parameter names must be unique"
     return named
@@ -123,10 +124,15 @@ def _seeded(layer, seed):
 
 def trainable(network):
     """The parameters that training changes, as a list of shared variables."""
-    return lasagne.layers.get_all_params(network.output, trainable=True)
+    return lasagne.layers.get_all_params(network.head.outputs, trainable=True)
 
 
 def noise_states(network):
     """The random-generator states behind input noise and dropout, as shared variables."""
-    return [state for layer in lasagne.layers.get_all_layers(network.output)
+    return [state for layer in lasagne.layers.get_all_layers(network.head.outputs)
             for state, _ in getattr(getattr(layer, "_srng", None), "state_updates", [])]
+
+
+def n_features(recipe):
+    """Numbers in one frame of a recipe."""
+    return features.n_features(recipe)

@@ -10,7 +10,7 @@ CHOICES = {
     "scaling": ("mean", "minmax", "std", "standardise", "none"),
     "lstm": ("fused", "lasagne", "lasagne-0.1"),
     "nonlinearity": ("tanh", "rectify", "sigmoid"),
-    "loss": ("mse",),
+    "loss": ("mse", "mixture", "residual-mixture", "world"),
     "optimiser": ("rmsprop", "sgd", "nesterov", "adagrad", "adam"),
     "schedule": ("constant", "cosine"),
 }
@@ -45,7 +45,8 @@ class Recipe:
     input_noise: float = 0.0      # standard deviation, in units of the data's
     input_dropout: float = 0.0    # probability of zeroing an input
     # what is minimised, and how
-    loss: str = "mse"
+    loss: str = "mse"             # or the negative log-likelihood of a mixture density
+    n_mixtures: int = 0           # Gaussians in it; 1 is a plain Gaussian
     optimiser: str = "rmsprop"
     learning_rate: float = 0.01
     schedule: str = "constant"    # of the learning rate; "cosine" falls to 3 % by the last epoch
@@ -144,6 +145,9 @@ def _refuse_contradictions(r):
            "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1")
     refuse(r.gradient_steps >= r.n_steps,
            f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; use fewer, or 0 for all")
+    refuse((r.loss == "mse") != (r.n_mixtures == 0),
+           f"n_mixtures={r.n_mixtures} does not go with loss={r.loss!r}; a mixture needs at least 1, a mean squared error has none (0)")
+    refuse(r.loss == "world" and r.features != "world", f"loss='world' needs features='world', not {r.features!r}")
     refuse(r.features in ("world", "logmel") and r.scaling != "standardise",
            f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart; set scaling='standardise'")
     refuse(r.features == "raw" and r.scaling == "standardise",
@@ -178,6 +182,9 @@ RECIPES = {r.name: r for r in (
     Recipe("2016", "the headline run: 1 s frames, 55 million parameters, trained on a Tesla K40 for 125 minutes"),
     Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
            frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001),
+    Recipe("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
+           features="world", frame_length=240, scaling="standardise", n_steps=50, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
+           optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=32, batches_per_epoch=50, n_epochs=25),
     Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class",
            frame_length=200, n_steps=80, n_units=(256,), n_epochs=20, learning_rate=0.001, batches_per_epoch=20, max_norm=1.0),
 )}

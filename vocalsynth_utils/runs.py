@@ -31,7 +31,8 @@ class Run(NamedTuple):
     """An opened run.
 
     `data` holds what was known of the training data: ``folder`` (relative to
-    the run where it lies inside it), ``scaling``, ``variance``, ``n_features``.
+    the run where it lies inside it), ``scaling``, ``variance``, ``n_features``,
+    ``bounds``.
     """
 
     folder: Path
@@ -119,7 +120,7 @@ def create(folder, recipe, dataset):
         raise ValueError(f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     data = {"folder": os.path.relpath(dataset.folder.resolve(), folder.resolve()), "scaling": dataset.scaling.to_json(),
-            "variance": dataset.variance, "n_features": dataset.n_features}
+            "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds}
     with atomic(folder / "recipe.json", "w") as file:
         json.dump({"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance}, file, indent=1)
     return Run(folder, recipe, data)

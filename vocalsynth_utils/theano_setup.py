@@ -70,8 +70,8 @@ def use_ufuncs():
     Elemwise._prepare_node = Elemwise.prepare_node
     folds = {scalar.Add: _Fold(np.add), scalar.Mul: _Fold(np.multiply)}
 
-    def prepare_node(self, node, *args):
-        self._prepare_node(node, *args)
+    def prepare_node(self, node, *args, **kwargs):
+        self._prepare_node(node, *args, **kwargs)
         if type(self.scalar_op) in folds and len(node.inputs) > 2:
             node.tag.ufunc = folds[type(self.scalar_op)]
     Elemwise.prepare_node = prepare_node
@@ -89,9 +89,9 @@ class _Fold:
         return functools.reduce(self.ufunc, arrays)
 
 
-def softplus(x, out=None):
+def softplus(x):
     """log(1 + exp(x)) for a numpy array, without overflow."""
-    return np.logaddexp(x, x.dtype.type(0), out=out)
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
 
 
 def device():

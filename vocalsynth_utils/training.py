@@ -1,15 +1,18 @@
 """Compiled training functions, and the loop over epochs."""
+import json
 import math
 import time
 from typing import Callable, List, NamedTuple
 
+import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
 
 from . import dataset as datasets
-from . import losses, model, runs, updates
+from . import model, runs, updates
 
+ADAM_BETA2 = 0.99     # forgets in 100 updates: runs here are short
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
 
 
@@ -32,7 +35,7 @@ class Trainer(NamedTuple):
     noise: List[theano.compile.SharedVariable]
 
 
-def compile_trainer(recipe, n_features, noise_unit=1.0):
+def compile_trainer(recipe, n_features, scaling=None):
     """Build a recipe's network and compile its two graphs.
 
     The training graph has noise and dropout on; the validation graph is
@@ -42,14 +45,14 @@ def compile_trainer(recipe, n_features, noise_unit=1.0):
     ----------
     recipe : Recipe
     n_features : int
-    noise_unit : float
-        Standard deviation of the scaled data, which `recipe.input_noise` is in units of.
+    scaling : frames.Scaling, optional
+        See `model.build_network`.
 
     Returns
     -------
     Trainer
     """
-    network = model.build_network(recipe, n_features, noise_unit * recipe.input_noise)
+    network = model.build_network(recipe, n_features, scaling)
     X = T.tensor3("X")  # (n_batch, n_steps, n_features)
     frames_in, target = X[:, :-1], X[:, 1:]
 
@@ -57,26 +60,40 @@ def compile_trainer(recipe, n_features, noise_unit=1.0):
     if recipe.stateful:
         states = [tuple(theano.shared(np.zeros((recipe.n_batch, layer.num_units), np.float32), f"{layer.name}.carried_{kind}")
                         for kind in ("hid", "cell")) for layer in network.lstms]
-    prediction, finals = model.run(network, frames_in, states, deterministic=False)
-    train_loss = losses.mean_squared_error(prediction, target)
+    hids, finals = model.run(network, frames_in, states, deterministic=False)
+    train_loss = network.head.loss(hids, frames_in, target)
     if recipe.stateful:
         carried = {old: new for pair, final in zip(states, finals) for old, new in zip(pair, final)}
 
     parameters = model.parameters(network)
-    trainable = [p for p in model.trainable(network)]
     learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
-    steps = updates.optimiser(recipe, train_loss, trainable, learning_rate)
-    optimiser = {f"optimiser.{i}": v for i, v in enumerate(v for v in steps if v not in set(parameters.values()))}
+    steps = _updates(recipe, train_loss, model.trainable(network), learning_rate)
+    optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(v for v in steps if v not in set(parameters.values()))}
     train = theano.function([X], train_loss, updates=list(steps.items()) + list(carried.items()))
 
-    prediction, _ = model.run(network, frames_in, deterministic=True)
-    valid = theano.function([X], losses.mean_squared_error(prediction, target))
+    hids, _ = model.run(network, frames_in, deterministic=True)
+    valid = theano.function([X], network.head.loss(hids, frames_in, target))
 
     def reset():
         for state in carried:
             state.set_value(np.zeros_like(state.get_value()))
 
     return Trainer(network, parameters, optimiser, learning_rate, train, valid, reset, model.noise_states(network))
+
+
+def _updates(recipe, loss, params, learning_rate):
+    """The recipe's optimiser applied to a loss: an ordered dict from shared variable to its new value."""
+    max_norm = recipe.max_norm or None
+    if recipe.optimiser == "rmsprop":
+        return updates.rmsprop(loss, params, learning_rate, recipe.rho, recipe.epsilon, recipe.momentum, max_norm)
+    if recipe.optimiser == "adam":
+        return updates.adam(loss, params, learning_rate, beta2=ADAM_BETA2, max_norm=max_norm)
+    if recipe.optimiser == "nesterov":
+        return updates.nesterov(loss, params, learning_rate, recipe.momentum, max_norm)
+    if recipe.optimiser == "adagrad":
+        return updates.adagrad(loss, params, learning_rate, recipe.epsilon, max_norm)
+    steps = updates.sgd(loss, params, learning_rate, max_norm)
+    return lasagne.updates.apply_momentum(steps, params, recipe.momentum) if recipe.momentum else steps
 
 
 def batches(dataset, recipe, epoch):
@@ -162,7 +179,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     dataset.starts("valid", recipe.n_steps)  # what cannot work is said before anything is compiled or written
     with runs.locked(folder):
         run = _resumable(folder, recipe) if resume else runs.create(folder, recipe, dataset)
-        trainer = compile_trainer(recipe, dataset.n_features, math.sqrt(dataset.variance))
+        trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run) if resume else []
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
@@ -243,7 +260,6 @@ def _resumable(folder, recipe):
 
 def _finish(trainer, run, dataset, rows):
     """Test loss of the best parameters, and the baselines, into result.json."""
-    import json
     arrays, meta = run.load("best")
     runs.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
     variance = dataset.variance
