@@ -1,0 +1,135 @@
+"""Widgets, headless: they end, stop, fail and draw as they should."""
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from vocalsynth_utils.frames import frame, sequences
+from vocalsynth_utils.widgets import Dashboard, FrameExplorer, png
+
+PNG = b"\x89PNG"
+
+
+def rows(n):
+    return [{"epoch": i + 1, "train_loss": 1 / (i + 1), "valid_loss": 1.1 / (i + 1), "duration": 0.5} for i in range(n)]
+
+
+def test_explorer_redraws_picture_and_sound_where_the_sliders_point():
+    X = sequences(frame(np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32), 1000), 4)
+    explorer = FrameExplorer(X)
+    assert (explorer.sequence.max, explorer.step.max) == (7, 3)
+    picture, sound = bytes(explorer._picture.value), explorer._sound.value
+    assert picture.startswith(PNG) and "audio/mpeg" in sound
+    explorer.step.value = 2
+    assert bytes(explorer._picture.value) != picture and explorer._sound.value == sound
+    explorer.sequence.value = 5
+    assert explorer._sound.value != sound
+    assert repr(explorer) == "<FrameExplorer of 8 sequences>"
+
+
+def test_explorer_refuses_what_is_not_sequences():
+    with pytest.raises(ValueError, match="X has shape"):
+        FrameExplorer(np.zeros((4, 100), np.float32))
+
+
+def test_dashboard_runs_to_the_end_and_shows_the_curve():
+    board = Dashboard(rows(7), 7, 1.0, {"mean": 1.0}).start()
+    assert board.wait() == rows(7)
+    assert board._line.value == "finished after 7 epochs" and board._progress.value == 7
+    assert bytes(board._curve.value).startswith(PNG) and board._button.disabled
+
+
+def test_stop_button_ends_the_training_within_a_batch_and_closes_it():
+    closed, started = threading.Event(), threading.Event()
+
+    def train(should_stop, on_batch):
+        try:
+            for row in rows(100000):
+                for batch in range(10):
+                    time.sleep(0.001)
+                    on_batch(batch + 1, 10)
+                    if should_stop():
+                        return
+                started.set()
+                yield row
+        finally:
+            closed.set()
+
+    board = Dashboard(train, 100000).start()
+    assert started.wait(5)
+    board._button.click()
+    began = time.monotonic()
+    kept = board.wait()
+    assert time.monotonic() - began < 2 and closed.is_set()
+    assert 0 < len(kept) < 100000 and "stopped after" in board._line.value
+
+
+def test_interrupting_the_wait_stops_like_the_button(monkeypatch):
+    def train(should_stop, on_batch):
+        for row in rows(100000):
+            time.sleep(0.001)
+            yield row
+
+    board = Dashboard(train, 100000).start()
+    join, calls = board._thread.join, []
+
+    def interrupted(timeout):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        join(timeout)
+    monkeypatch.setattr(board._thread, "join", interrupted)
+    assert len(board.wait()) < 100000
+
+
+def test_an_error_in_training_is_shown_and_raised_where_one_waits():
+    def train(should_stop, on_batch):
+        yield rows(1)[0]
+        raise FloatingPointError("the training loss is nan <in> epoch 2")
+
+    board = Dashboard(train, 5).start()
+    with pytest.raises(FloatingPointError, match="nan"):
+        board.wait()
+    assert "failed: the training loss is nan &lt;in> epoch 2 after 1 epochs" in board._line.value
+
+
+def test_the_curve_is_drawn_at_most_twice_a_second():
+    drawn = []
+    board = Dashboard(iter(rows(300)), 300)
+    board._curve.observe(lambda change: drawn.append(time.monotonic()), names="value")
+    began = time.monotonic()
+    board.start().wait()
+    assert len(drawn) <= 2 + 2 * (time.monotonic() - began)
+
+
+def test_a_dashboard_starts_once():
+    board = Dashboard(rows(1), 1)
+    with pytest.raises(RuntimeError, match="not been started"):
+        board.wait()
+    board.start().wait()
+    with pytest.raises(RuntimeError, match="started already"):
+        board.start()
+
+
+def test_figures_for_widgets_leave_pyplot_alone():
+    import matplotlib.pyplot as plt
+    plt.close("all")
+    assert png(lambda figure: figure.add_subplot().plot([1, 2]), (2, 1)).startswith(PNG)
+    assert plt.get_fignums() == []
+
+
+def test_a_theano_function_trains_inside_the_thread():
+    import theano
+    import theano.tensor as T
+
+    def train(should_stop, on_batch):
+        w = theano.shared(np.float32(0), "w")
+        loss = (w - 3) ** 2
+        step = theano.function([], loss, updates=[(w, w - np.float32(0.1) * T.grad(loss, w))])
+        for epoch in range(1, 31):
+            value = float(step())
+            yield {"epoch": epoch, "train_loss": value, "valid_loss": value, "duration": 0.0}
+
+    kept = Dashboard(train, 30).start().wait()
+    assert kept[-1]["valid_loss"] < 1e-3 < kept[0]["valid_loss"]
