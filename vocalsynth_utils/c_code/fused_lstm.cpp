@@ -64,11 +64,11 @@ template <class real> static void sigmoid_in_place(long n, real *__restrict__ x)
     for (long j = 0; j < n; ++j) x[j] = sigmoid_of(x[j]);
 }
 
-// slope from the value y = act(x); rectify's at 0 is 1/2 as in Theano, seen where x is at hand
-template <class real> static void slope(long kind, long n, const real *__restrict__ y, real *__restrict__ d)
+// Slope from the value y = act(x).  Rectify's at x = 0 is 1/2, as in Theano; given y alone, 0 stands for x < 0.
+template <class real> static void slope(long kind, long n, const real *__restrict__ y, real at_zero, real *__restrict__ d)
 {
     if (kind == TANH) for (long j = 0; j < n; ++j) d[j] = 1 - y[j] * y[j];
-    else if (kind == RECTIFY) for (long j = 0; j < n; ++j) d[j] = y[j] > 0 ? real(1) : y[j] < 0 ? real(0) : real(0.5);
+    else if (kind == RECTIFY) for (long j = 0; j < n; ++j) d[j] = y[j] > 0 ? real(1) : y[j] < 0 ? real(0) : at_zero;
     else if (kind == SIGMOID) for (long j = 0; j < n; ++j) d[j] = y[j] * (1 - y[j]);
     else for (long j = 0; j < n; ++j) d[j] = 1;
 }
@@ -122,8 +122,8 @@ static void backward_row(const Lstm *shape, const real *w_cell, const real *gate
     const real after = real(shape->peephole_after), inside = 1 - after;
 
     activate(shape->hid_kind, n, c, a);
-    slope(shape->hid_kind, n, shape->hid_kind == RECTIFY ? c : a, da);
-    slope(shape->cell_kind, n, g, dg);
+    slope(shape->hid_kind, n, shape->hid_kind == RECTIFY ? c : a, real(0.5), da);
+    slope(shape->cell_kind, n, g, real(0), dg);
     if (d_cell)
         for (long j = 0; j < n; ++j) dc[j] += d_cell[j];
     for (long j = 0; j < n; ++j) {

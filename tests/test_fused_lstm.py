@@ -1,0 +1,360 @@
+"""The fused LSTM against numpy, against `theano.scan`, and against finite differences."""
+import os
+import platform
+import subprocess
+import sys
+import threading
+import warnings
+
+import lasagne
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from lasagne.nonlinearities import identity, rectify, sigmoid, tanh
+
+from vocalsynth_utils import native
+from vocalsynth_utils.fused_lstm import FusedLSTM, FusedLSTMLayer, ScanLSTMLayer, lstm_layer
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+RNG = np.random.default_rng(0)
+ACTIVATIONS = {tanh: np.tanh, rectify: lambda x: np.maximum(x, 0), sigmoid: lambda x: 1 / (1 + np.exp(-x)), identity: lambda x: x}
+
+
+@pytest.fixture
+def float64():
+    before, theano.config.floatX = theano.config.floatX, "float64"
+    yield
+    theano.config.floatX = before
+
+
+def random(*shape, dtype=None):
+    return (0.5 * RNG.standard_normal(shape)).astype(dtype or theano.config.floatX)
+
+
+def layer_with_random_values(cls=FusedLSTMLayer, n_inputs=4, n_units=5, values=None, **kwargs):
+    layer = cls((None, None, n_inputs), n_units, **kwargs)
+    for k, param in enumerate(layer.get_params()):
+        param.set_value(values[k] if values else random(*param.get_value().shape))
+    return layer
+
+
+def compiled(layer, hid_init=None, cell_init=None):
+    x = T.tensor3()
+    return theano.function([x], layer.run(x, hid_init, cell_init))
+
+
+def numpy_lstm(layer, X, hid=None, cell=None):
+    """(hid of all steps, last hid, last cell), straight from the equations, in double precision."""
+    p = {q.name: q.get_value().astype(float) for q in layer.get_params()}
+    gate = {g: (p["W_in_to_" + g], p["W_hid_to_" + g], p["b_" + g]) for g in ("ingate", "forgetgate", "cell", "outgate")}
+    peephole = {g: p.get("W_cell_to_" + g, 0.) for g in ("ingate", "forgetgate", "outgate")}
+    hid = np.repeat(p["hid_init"], len(X), 0) if hid is None else hid
+    cell = np.repeat(p["cell_init"], len(X), 0) if cell is None else cell
+    sigma, hids = ACTIVATIONS[sigmoid], []
+    for x in X.astype(float).transpose(1, 0, 2):
+        z = {g: x @ W_in + hid @ W_hid + b for g, (W_in, W_hid, b) in gate.items()}
+        i = sigma(z["ingate"] + peephole["ingate"] * cell)
+        f = sigma(z["forgetgate"] + peephole["forgetgate"] * cell)
+        cell = f * cell + i * ACTIVATIONS[layer.nonlinearity_cell](z["cell"])
+        late = peephole["outgate"] * cell
+        o = sigma(z["outgate"] + late) if layer.form == "textbook" else sigma(z["outgate"]) + late
+        hid = o * ACTIVATIONS[layer.nonlinearity](cell)
+        hids.append(hid)
+    return np.stack(hids, 1), hid, cell
+
+
+def gradients(layer, X, weights):
+    """Outputs, then gradients of the input and of all parameters, of a loss that uses every output."""
+    x = T.tensor3()
+    hid, hid_final, cell_final = layer.run(x)
+    loss = T.sum(hid * weights) + T.sum(hid_final ** 2) + T.sum(cell_final * weights[:, 0])
+    params = layer.get_params()
+    names = ["hid", "hid_final", "cell_final", "x"] + [p.name for p in params]
+    return dict(zip(names, theano.function([x], [hid, hid_final, cell_final] + T.grad(loss, [x] + params))(X)))
+
+
+def assert_close(actual, expected, tolerance=2e-6):
+    """Within `tolerance` of the largest element."""
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+
+
+@pytest.mark.parametrize("options", [
+    dict(), dict(form="lasagne-0.1"), dict(peepholes=False, grad_clipping=0.05), dict(gradient_steps=2, grad_clipping=0.05),
+    dict(nonlinearity=rectify), dict(cell=lasagne.layers.Gate(W_cell=None, nonlinearity=rectify), nonlinearity=identity),
+], ids=lambda options: ",".join(options) or "defaults")
+def test_fused_lstm_matches_scan(options):
+    X, weights = random(3, 5, 4), random(3, 5, 5)
+    fused = layer_with_random_values(**options)
+    scan = layer_with_random_values(ScanLSTMLayer, values=[p.get_value() for p in fused.get_params()], **options)
+    expected, actual = gradients(scan, X, weights), gradients(fused, X, weights)
+    if "gradient_steps" in options:
+        del expected["x"], actual["x"]  # scan leaves the steps it skips uninitialised; see the test of truncation
+    for name in expected:
+        assert_close(actual[name], expected[name])
+
+
+def test_lasagne_form_matches_lasagnes_own_layer():
+    X, weights = random(3, 4, 4), random(3, 4, 5)
+    fused = layer_with_random_values(form="lasagne-0.1", grad_clipping=0.05)
+    values, results = [p.get_value() for p in fused.get_params()], []
+    for layer in (fused, layer_with_random_values(lasagne.layers.LSTMLayer, values=values, grad_clipping=0.05)):
+        hid, params = layer.get_output_for([T.constant(X)]), layer.get_params()
+        results.append(theano.function([], [hid] + T.grad(T.sum(hid * weights), params, disconnected_inputs="ignore"))())
+    for actual, expected in zip(*results):
+        assert_close(actual, expected)
+
+
+def test_parameters_are_those_of_lasagnes_layer():
+    for peepholes in (True, False):
+        layers = [cls((None, None, 4), 5, peepholes=peepholes, name="lstm")
+                  for cls in (FusedLSTMLayer, ScanLSTMLayer, lasagne.layers.LSTMLayer)]
+        described = [[(p.name, p.get_value().shape, layer.params[p]) for p in layer.get_params()] for layer in layers]
+        assert described[0] == described[1] == described[2]
+
+
+@pytest.mark.parametrize("n_batch, n_steps, n_inputs, n_units", [
+    (1, 1, 1, 1), (1, 7, 3, 2), (2, 1, 3, 16), (3, 4, 1, 17), (8, 2, 5, 48), (9, 3, 5, 50), (19, 3, 33, 97)])
+def test_any_size_matches_numpy(n_batch, n_steps, n_inputs, n_units):
+    layer, X = layer_with_random_values(n_inputs=n_inputs, n_units=n_units), random(n_batch, n_steps, n_inputs)
+    for actual, expected in zip(compiled(layer)(X), numpy_lstm(layer, X)):
+        assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("form", ["textbook", "lasagne-0.1"])
+@pytest.mark.parametrize("kinds", [(0, 0), (2, 1), (3, 2)], ids=str)
+def test_gradients_match_finite_differences(float64, form, kinds):
+    n_batch, n_steps, n_inputs, n_units = 3, 4, 2, 3
+    shapes = [(n_steps, n_batch, n_inputs)] + 4 * [(n_inputs, n_units)] + 4 * [(n_units, n_units)] + 7 * [(n_units,)]
+    values = [random(*shape) for shape in shapes + 2 * [(n_batch, n_units)]]
+    op = FusedLSTM(form=form, cell_kind=kinds[0], hid_kind=kinds[1])
+    T.verify_grad(lambda *inputs: T.concatenate(op(*inputs)[:2], axis=2), values, rng=np.random.RandomState(0))
+
+
+def test_truncation_leaves_earlier_steps_and_initial_states_without_gradient():
+    layer = layer_with_random_values(gradient_steps=2)
+    found = gradients(layer, random(3, 5, 4), random(3, 5, 5))
+    assert not found["x"][:, :3].any() and found["x"][:, 3:].all()
+    assert not found["hid_init"].any() and not found["cell_init"].any()
+
+
+def test_truncation_longer_than_the_sequence_is_none():
+    X, weights = random(3, 5, 4), random(3, 5, 5)
+    layer = layer_with_random_values(gradient_steps=9)
+    whole = layer_with_random_values(values=[p.get_value() for p in layer.get_params()])
+    found, expected = gradients(layer, X, weights), gradients(whole, X, weights)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_two_halves_with_carried_state_are_the_whole():
+    layer, X = layer_with_random_values(), random(3, 10, 4)
+    h, c = T.matrices("h", "c")
+    x = T.tensor3()
+    run = theano.function([x, h, c], layer.run(x, h, c))
+    start = random(3, 5), random(3, 5)
+    first, hid, cell = run(X[:, :6], *start)
+    second, *final = run(X[:, 6:], hid, cell)
+    expected = numpy_lstm(layer, X, *start)
+    for actual, wanted in zip([np.concatenate([first, second], 1)] + final, expected):
+        assert_close(actual, wanted)
+
+
+def test_state_carried_in_shared_variables_is_the_whole():
+    layer, X = layer_with_random_values(), random(3, 12, 4)
+    states = [theano.shared(np.zeros((3, 5), theano.config.floatX)) for _ in range(2)]
+    x = T.tensor3()
+    hid, *final = layer.run(x, *states)
+    step = theano.function([x], hid, updates=list(zip(states, final)))
+    hids = np.concatenate([step(X[:, t:t + 3]) for t in range(0, 12, 3)], 1)
+    assert_close(hids, numpy_lstm(layer, X, np.zeros((3, 5)), np.zeros((3, 5)))[0])
+
+
+def test_given_initial_states_are_expressions_with_gradients(float64):
+    layer, X = layer_with_random_values(), random(2, 3, 4)
+    T.verify_grad(lambda h, c: T.concatenate(layer.run(T.constant(X), h, c)[1:]), [random(2, 5), random(2, 5)],
+                  rng=np.random.RandomState(0))
+
+
+def test_any_strides_give_the_same_result():
+    layer, X = layer_with_random_values(), random(6, 10, 8)[::2, 1:9, ::2]
+    run = compiled(layer)
+    expected = run(np.ascontiguousarray(X))[0]
+    for same in (X, np.asfortranarray(X), np.ascontiguousarray(X.transpose(1, 0, 2)).transpose(1, 0, 2),
+                 np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1]):
+        assert np.array_equal(run(same)[0], expected)
+
+
+def test_weights_may_have_any_strides():
+    layer, X = layer_with_random_values(), random(3, 4, 4)
+    expected = compiled(layer)(X)[0]
+    for param in layer.get_params():
+        param.set_value(np.asfortranarray(param.get_value()), borrow=True)
+    assert_close(compiled(layer)(X)[0], expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n_steps", [1, 4])
+@pytest.mark.parametrize("nonlinearity", [tanh, rectify])
+def test_what_is_not_finite_comes_out_as_nan(value, n_steps, nonlinearity):
+    layer, X = layer_with_random_values(nonlinearity=nonlinearity), random(3, n_steps, 4)
+    X[1, n_steps // 2, 2] = value
+    hid, hid_final, cell_final = compiled(layer)(X)
+    assert np.isnan(hid[1, n_steps // 2:]).all() and np.isnan(hid_final[1]).all() and np.isnan(cell_final[1]).all()
+    assert np.isfinite(hid[[0, 2]]).all()
+
+
+def test_results_outlive_the_next_call():
+    layer = layer_with_random_values()
+    run = compiled(layer)
+    results = run(random(3, 4, 4))
+    copies = [r.copy() for r in results]
+    run(random(3, 4, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(results, copies))
+
+
+def test_final_output_alone_has_two_axes():
+    layer, X = layer_with_random_values(only_return_final=True), random(3, 4, 4)
+    output = theano.function([], layer.get_output_for([T.constant(X)]))()
+    assert layer.output_shape == (None, 5)
+    assert_close(output, numpy_lstm(layer, X)[1])
+
+
+def test_input_axes_past_the_third_are_flattened():
+    layer, X = FusedLSTMLayer((None, None, 2, 3), 5), random(3, 4, 2, 3)
+    assert_close(theano.function([], layer.get_output_for([T.constant(X)]))(), numpy_lstm(layer, X.reshape(3, 4, 6))[0])
+
+
+def test_number_of_threads_does_not_change_the_result():
+    layer, X, weights = layer_with_random_values(n_units=64), random(16, 40, 4), random(16, 40, 64)
+    before, results = native.num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            native.set_num_threads(n)
+            results.append(gradients(layer, X, weights))
+    finally:
+        native.set_num_threads(before)
+    for name in results[0]:
+        assert_close(results[1][name], results[0][name])
+        assert_close(results[2][name], results[0][name])
+
+
+def test_worker_threads_get_what_the_main_thread_gets():
+    layer, X = layer_with_random_values(n_units=32), random(8, 30, 4)
+    functions, results = [compiled(layer) for _ in range(3)], {}
+    expected = functions[0](X)[0]
+
+    def work(k):
+        for _ in range(20):
+            results[k] = functions[k](X)[0]
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(np.array_equal(results[k], expected) for k in range(3))
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(form="graves"), "form is 'graves'"),
+    (dict(nonlinearity=lasagne.nonlinearities.softmax), "ScanLSTMLayer"),
+    (dict(ingate=lasagne.layers.Gate(nonlinearity=tanh)), "must be sigmoid"),
+    (dict(gradient_steps=0), "gradient_steps is 0"),
+    (dict(grad_clipping=-1.), "grad_clipping is -1.0")])
+def test_what_the_op_cannot_do_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FusedLSTMLayer((None, None, 4), 5, **options)
+
+
+def test_states_of_another_shape_are_refused():
+    layer, X = layer_with_random_values(), random(3, 4, 4)
+    with pytest.raises(ValueError, match="hid_init and cell_init"):
+        compiled(layer, T.constant(random(2, 5)), T.constant(random(2, 5)))(X)
+    with pytest.raises(ValueError, match="at least one step"):
+        compiled(layer)(X[:, :0])
+
+
+def test_recipes_names_give_their_layers():
+    kinds = [type(lstm_layer(kind, (None, None, 4), 5)) for kind in ("fused", "lasagne", "lasagne-0.1")]
+    assert kinds == [FusedLSTMLayer, ScanLSTMLayer, ScanLSTMLayer]
+    assert lstm_layer("lasagne-0.1", (None, None, 4), 5).form == "lasagne-0.1"
+    with pytest.raises(ValueError, match="'fast'"):
+        lstm_layer("fast", (None, None, 4), 5)
+
+
+# ---- building the library ---------------------------------------------------------------
+
+BUILD = "from pathlib import Path; from vocalsynth_utils import native; native.cache_dir = lambda: Path({cache!r}); "
+
+
+def python(code, cache, **environment):
+    return subprocess.Popen([sys.executable, "-c", BUILD.format(cache=str(cache)) + code], text=True,
+                            env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_processes_that_build_at_once_both_work_and_the_next_one_does_not_build(tmp_path):
+    both = [python("print(native.num_threads() > 0)", tmp_path) for _ in range(2)]
+    for process in both:
+        out, error = process.communicate()
+        assert out == "True\n", error
+    (built,) = tmp_path.iterdir()
+    before = built.stat().st_mtime_ns, built.stat().st_ino
+    out, error = python("print(native.num_threads() > 0)", tmp_path, PATH=f"{os.environ['PATH']}").communicate()
+    assert out == "True\n", error
+    assert before == (built.stat().st_mtime_ns, built.stat().st_ino)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
+@pytest.mark.parametrize("machine", ["x86-64", "sandybridge", "haswell"])
+def test_machines_with_less_than_this_one_match_numpy(tmp_path, machine):
+    code = ("import sys; sys.path.insert(0, {tests!r}); import numpy as np; from test_fused_lstm import *; "
+            "layer, X = layer_with_random_values(n_units=37), random(9, 3, 4); "
+            "[assert_close(a, b) for a, b in zip(compiled(layer)(X), numpy_lstm(layer, X))]; print('equal')")
+    flags = native.FLAGS.replace("-march=native", f"-march={machine}").replace("-O3", "-O1")
+    if machine != "x86-64" and "avx2" not in str(native._cpu()):
+        pytest.skip("this machine has no AVX2")
+    out, error = python(code.format(tests=os.path.dirname(__file__)), tmp_path, VOCALSYNTH_CXXFLAGS=flags).communicate()
+    assert out == "equal\n", error
+
+
+def test_without_a_compiler_a_warning_says_so_once_and_scan_serves(tmp_path):
+    code = ("import warnings, numpy as np; import theano, theano.tensor as T; "
+            "from vocalsynth_utils import fused_lstm, updates; warnings.simplefilter('always'); "
+            "layers = [fused_lstm.lstm_layer('fused', (None, None, 2), 3) for _ in range(2)]; "
+            "print([type(layer).__name__ for layer in layers]); x = T.tensor3(); "
+            "loss = fused_lstm.mean_squared_error(layers[0].get_output_for([x])[:, :, :2], x); "
+            "params = layers[0].get_params(trainable=True); "
+            "f = theano.function([x], loss, updates=updates.rmsprop(loss, params, 0.01, momentum=0.5, max_norm=1.)); "
+            "X = np.ones((1, 3, 2), 'float32'); print(f(X) > f(X))")
+    out, error = python(code, tmp_path, PATH=str(tmp_path), CXX="").communicate()
+    assert out == "['ScanLSTMLayer', 'ScanLSTMLayer']\nTrue\n", error
+    assert error.count("UserWarning: the fused LSTM cannot be built") == 1 and "install g++" in error
+
+
+def test_a_failing_compiler_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setattr(native, "cache_dir", lambda: tmp_path)
+    with pytest.raises(native.BuildError, match="false failed"):
+        native.build()
+    assert not list(tmp_path.iterdir())
+
+
+# ---- matrix products --------------------------------------------------------------------
+
+@pytest.mark.parametrize("m, k, n", [(1, 5, 3), (3, 1, 4), (4, 5, 1), (7, 6, 5)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_product_matches_numpy_for_any_layout(m, k, n, dtype):
+    layouts = [np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1].copy()[::-1]]
+    A, B = random(m, k, dtype=dtype), random(k, n, dtype=dtype)
+    for left in layouts:
+        for right in layouts:
+            out = np.full((m, n + 2), np.nan, dtype)
+            native.product(left(A), right(B), out=out[:, 1:-1])
+            native.product(left(A), right(B), out=out[:, 1:-1], add=True)
+            assert_close(out[:, 1:-1], 2 * A @ B)
+            assert np.isnan(out[:, [0, -1]]).all()
+
+
+def test_product_refuses_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match="must agree"):
+        native.product(random(2, 3), random(4, 5))
