@@ -1,0 +1,158 @@
+"""What can be heard of a voice, in numbers: the columns that the measures of drift compare.
+
+Every function takes a signal scaled by the training voice's standard
+deviation, so that a level of 0 dB is that voice's own.
+"""
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .features import CHUNK_SECONDS, F0_CEIL, F0_FLOOR, ROW_SECONDS
+from .mel import log_mel, spectrogram
+
+STATISTICS = ("level", "flatness", "flux", "voicing")  # columns of `windows`
+WINDOW_SECONDS, WINDOW_HOP = 1.0, 0.5  # s
+FRAME_SECONDS, FRAME_HOP = 0.025, 0.01  # s, of the short-time spectra
+FLUX_FRAMES = 2          # frames across which flux is taken: 20 ms
+N_MFCC = 20
+N_BANDS = 40             # on the mel scale
+SEGMENT_SECONDS = 0.5    # of a segment that is searched for in the training voice
+SEGMENT_STRIDE = 2       # segments hold every 2nd frame, 20 ms apart
+PITCH_WINDOW = 0.04      # s, of the autocorrelation: three periods of the lowest pitch
+DB = 10 / np.log(10)     # dB per natural logarithm of power
+BLOCK = 4096
+
+
+def bands(y, sr):
+    """Log power in 40 mel bands every 10 ms, natural logarithm: float32 (n_frames, 40)."""
+    return log_mel(y, sr, int(round(FRAME_SECONDS * sr)), int(round(FRAME_HOP * sr)), N_BANDS)
+
+
+def timbre(log_bands):
+    """20 mel-frequency cepstral coefficients and their slopes, each 10 ms.
+
+    Parameters
+    ----------
+    log_bands : float array of shape (n_frames, 40), from `bands`
+
+    Returns
+    -------
+    float32 array of shape (n_frames, 40)
+        The slope is the least-squares one over five frames.
+    """
+    c = scipy.fft.dct(log_bands, norm="ortho")[:, :N_MFCC]
+    around = np.pad(c, ((2, 2), (0, 0)), mode="edge")
+    slope = (2 * (around[4:] - around[:-4]) + around[3:-1] - around[1:-3]) / 10
+    return np.concatenate([c, slope], axis=1).astype(np.float32)
+
+
+def windows(y, sr, log_bands=None):
+    """Four statistics of each second, every half second.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,), at least one second
+    sr : int, Hz
+    log_bands : float array of shape (n_frames, 40), optional
+        From `bands`, when they are there already.
+
+    Returns
+    -------
+    float array of shape (n_windows, 4)
+        Level: mean square in dB.  Flatness: geometric over arithmetic mean of
+        the mean power spectrum, in dB; 0 is white.  Flux: mean absolute change
+        of the log-mel bands over 20 ms, in dB; what does not move has none.
+        Voicing: mean height of the autocorrelation's peak between 80 and
+        500 Hz, 0 to 1.
+    """
+    log_bands = bands(y, sr) if log_bands is None else log_bands
+    per_window, per_hop = round(WINDOW_SECONDS / FRAME_HOP), round(WINDOW_HOP / FRAME_HOP)
+    n_windows = max(1, 1 + int((len(y) / sr - WINDOW_SECONDS) / WINDOW_HOP + 1e-9))
+
+    def averages(x):  # (n_frames, ...) -> (n_windows, ...)
+        total = np.concatenate([np.zeros_like(x[:1], float), np.cumsum(x, axis=0, dtype=float)])
+        first = np.arange(n_windows) * per_hop
+        last = np.minimum(first + per_window, len(x))
+        return (total[last] - total[first]) / (last - first).reshape((-1,) + (1,) * (x.ndim - 1))
+    level = averages(_mean_square(y, int(round(FRAME_HOP * sr))))
+    flux = averages(np.abs(log_bands[FLUX_FRAMES:] - log_bands[:-FLUX_FRAMES]).mean(axis=1)) * DB
+    flatness = np.concatenate([_flatness(y[int(i * WINDOW_HOP * sr):int((i * WINDOW_HOP + WINDOW_SECONDS) * sr)], sr)
+                               for i in range(n_windows)])
+    voicing = averages(np.repeat(_periodicity(y, sr), 2))  # every 20 ms -> every 10 ms
+    return np.stack([DB * np.log(level + 1e-10), flatness, flux, voicing], axis=1)
+
+
+def _mean_square(y, hop):
+    """Mean square of each hop: (n_frames,)."""
+    return np.square(y[:len(y) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(axis=1)
+
+
+def _flatness(y, sr):
+    """Spectral flatness in dB of the mean power spectrum of one window, shape (1,)."""
+    power = np.concatenate(list(spectrogram(y, int(round(FRAME_SECONDS * sr)), int(round(FRAME_HOP * sr))))).mean(axis=0)
+    power = power[1:-1] + 1e-12
+    return DB * (np.log(power).mean(keepdims=True) - np.log(power.mean(keepdims=True)))
+
+
+def _periodicity(y, sr):
+    """Highest normalised autocorrelation at the lags of 80 to 500 Hz, every 20 ms: (n_frames,)."""
+    length, hop = int(PITCH_WINDOW * sr), int(2 * FRAME_HOP * sr)
+    shortest, longest = int(sr / F0_CEIL), int(np.ceil(sr / F0_FLOOR))
+    size = scipy.fft.next_fast_len(length + longest, real=True)
+    taper = np.hanning(length).astype(np.float32)
+    bias = _autocorrelation(taper[None], size)[0, shortest:longest + 1] / np.sum(taper ** 2)
+    frames, peaks = sliding_window_view(y, length)[::hop], []
+    for start in range(0, len(frames), BLOCK):
+        x = frames[start:start + BLOCK].astype(np.float32)
+        r = _autocorrelation((x - x.mean(axis=1, keepdims=True)) * taper, size)
+        peaks.append((r[:, shortest:longest + 1] / bias).max(axis=1) / (r[:, 0] + 1e-8))
+    return np.clip(np.concatenate(peaks), 0, 1)
+
+
+def _autocorrelation(x, size):
+    return scipy.fft.irfft(np.square(np.abs(scipy.fft.rfft(x, size))), size)
+
+
+def segments(timbre_rows):
+    """Half-second segments as vectors, one starting every 20 ms.
+
+    Parameters
+    ----------
+    timbre_rows : float array of shape (n_frames, n), every 10 ms
+        Standardised: distances mix all columns.
+
+    Returns
+    -------
+    float view of shape (n_segments, n_in_segment * n)
+    """
+    rows = timbre_rows[::SEGMENT_STRIDE, :N_MFCC]
+    n = round(SEGMENT_SECONDS / (SEGMENT_STRIDE * FRAME_HOP))
+    rows = np.ascontiguousarray(rows, np.float32)
+    return sliding_window_view(rows.ravel(), n * rows.shape[1])[::rows.shape[1]]
+
+
+def pitch(y, sr):
+    """Fundamental frequency in Hz every 5 ms, 0 where there is none.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,)
+    sr : int, Hz
+
+    Returns
+    -------
+    float array of shape (n_rows,)
+
+    References
+    ----------
+    M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation
+    method based on the period extraction of vocal fold vibration" (DIO), 2009.
+    """
+    import pyworld
+    tracks, chunk = [], CHUNK_SECONDS * sr
+    for start in range(0, len(y), chunk):
+        part = np.asarray(y[start:start + chunk], np.float64)
+        f0, times = pyworld.dio(part, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
+        f0 = pyworld.stonemask(part, f0, times, sr)
+        tracks.append(f0[:max(1, int(len(part) / sr / ROW_SECONDS))])
+    return np.concatenate(tracks)
