@@ -33,14 +33,14 @@ def test_sung_pitch_stays_inside_the_range_that_the_pitch_tracker_searches():
     pyworld = pytest.importorskip("pyworld")
     y = voice.sing(30).astype(float)
     f0, _ = pyworld.dio(y, 16000, f0_floor=60, f0_ceil=700, frame_period=5.0)
-    assert np.percentile(f0[f0 > 0], 2) > 100 and np.percentile(f0[f0 > 0], 98) < 450
-    assert 0.7 < np.mean(f0 > 0) < 0.95
+    assert np.percentile(f0[f0 > 0], 2) > 85 and np.percentile(f0[f0 > 0], 98) < 320
+    assert 0.6 < np.mean(f0 > 0) < 0.95
 
 
-def test_sing_at_32000_hz_has_the_same_spectrum_below_4_khz():
+def test_sing_at_32000_hz_has_the_same_spectrum_below_2_khz():
     from scipy.signal import welch
-    low = [np.interp([500, 1000, 3000], *welch(voice.sing(40, sr=sr), sr, nperseg=sr // 20)) for sr in (16000, 32000)]
-    assert np.all(np.abs(10 * np.log10(low[0] / low[1])) < 6)
+    low = [np.interp([300, 500, 1000, 1700], *welch(voice.sing(40, sr=sr), sr, nperseg=sr // 20)) for sr in (16000, 32000)]
+    assert np.all(np.abs(10 * np.log10(low[0] / low[1])) < 3)
 
 
 @pytest.mark.parametrize("arguments, message", [((0,), "seconds is 0"), ((float("nan"),), "seconds is nan"),
