@@ -181,7 +181,7 @@ def parse_setting(text):
 RECIPES = {r.name: r for r in (
     Recipe("2016", "the headline run: 1 s frames, 55 million parameters, trained on a Tesla K40 for 125 minutes"),
     Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
-           frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001),
+           frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001, epsilon=1e-12),
     Recipe("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
            features="world", frame_length=240, scaling="standardise", n_steps=50, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
            optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=32, batches_per_epoch=50, n_epochs=25),

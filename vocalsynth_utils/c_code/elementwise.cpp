@@ -130,10 +130,11 @@ static double total(const double *sums, long n_threads)
     return sum;
 }
 
-// A thread earns its start-up only on a large array.
+// A thread earns its start-up only on a large array: it may have to wait for a
+// core on which a BLAS thread still spins after the last matrix product.
 static long useful_threads(long n, long n_threads)
 {
-    const long most = n / (16 * GRAIN) + 1;
+    const long most = n / 4000000 + 1;
     n_threads = n_threads < most ? n_threads : most;
     return n_threads < 1 ? 1 : n_threads > MAX_THREADS ? (long)MAX_THREADS : n_threads;
 }
