@@ -3,7 +3,7 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from . import native
+from . import native, rewrites
 
 
 class SquaredError(theano.Op):
@@ -84,7 +84,4 @@ def _error_in_place(node):
         return SquaredError(inplace=True)(*node.inputs)
 
 
-theano.compile.optdb.register(
-    "fused_error_in_place",
-    theano.gof.TopoOptimizer(_error_in_place, failure_callback=theano.gof.TopoOptimizer.warn_inplace),
-    60, "fast_run", "fast_compile", "inplace")
+rewrites.register("fused_error_in_place", _error_in_place)

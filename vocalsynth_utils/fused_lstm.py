@@ -25,7 +25,7 @@ from lasagne import init, nonlinearities
 from lasagne.layers import Gate, LSTMLayer
 from theano.tensor import NoneConst
 
-from . import native, theano_setup
+from . import gate_products, native, rewrites, theano_setup
 from .fused_loss import mean_squared_error  # noqa: F401  the loss that goes with it
 
 FORMS = ("textbook", "lasagne-0.1")
@@ -43,11 +43,11 @@ class _Recurrence(theano.Op):
         self.cell_kind, self.hid_kind = cell_kind, hid_kind
         self.gradient_steps, self.grad_clipping = gradient_steps, grad_clipping
 
-    def sizes(self, n_steps, n_batch, n_units):
+    def sizes(self, n_steps, n_batch, n_inputs, n_units):
         steps = n_steps if self.gradient_steps < 0 else min(n_steps, self.gradient_steps)
         work = n_steps * n_batch * n_units ** 2
         threads = max(1, min(native.num_threads(), n_batch, work // 1000000))  # a thread earns its start-up at 1e6
-        return native.Lstm(n_steps, n_batch, n_units, steps, self.cell_kind, self.hid_kind,
+        return native.Lstm(n_steps, n_batch, n_inputs, n_units, steps, self.cell_kind, self.hid_kind,
                            self.form == "lasagne-0.1", threads, self.grad_clipping)
 
     def workspace(self, sizes, dtype):
@@ -94,12 +94,15 @@ class FusedLSTM(_Recurrence):
 
         hid, cell, gates = (native.output(storage, (n_steps, n_batch, width), x.dtype)
                             for storage, width in zip(output_storage, (n_units, n_units, 4 * n_units)))
-        x, z = np.ascontiguousarray(x).reshape(-1, n_inputs), gates.reshape(-1, 4 * n_units)
-        for gate, W in enumerate(W_in):
-            native.product(x, W, out=z[:, gate * n_units:(gate + 1) * n_units])
-        sizes = self.sizes(n_steps, n_batch, n_units)
+        x = np.ascontiguousarray(x).reshape(-1, n_inputs)
+        narrow = gate_products.is_narrow(len(x), W_in[0])
+        if narrow:
+            W_in = [np.ascontiguousarray(W) for W in W_in]
+        else:
+            gate_products.times_gates(x, W_in, out=gates.reshape(-1, 4 * n_units))
+        sizes = self.sizes(n_steps, n_batch, n_inputs if narrow else 0, n_units)
         self.check(native.function("lstm_forward", x.dtype)(
-            native.byref(sizes), native.pointers(W_hid), native.pointers(b), native.pointers(W_cell) if W_cell else None,
+            native.byref(sizes), native.pointer(x), native.pointers(W_in), native.pointers(W_hid), native.pointers(b), native.pointers(W_cell) if W_cell else None,
             *map(native.pointer, (hid_init, cell_init, gates, hid, cell, self.workspace(sizes, x.dtype)))), sizes)
 
     def infer_shape(self, node, shapes):
@@ -118,7 +121,7 @@ class FusedLSTM(_Recurrence):
         d_gates, *others = FusedLSTMGradient(**options)(
             *W_hid, *W_cell, hid_init, cell_init, hid, cell, gates,
             T.zeros_like(hid) if d_hid is None else d_hid, NoneConst if d_cell is None else d_cell)
-        return ([InputGradient()(d_gates, *W_in)] + [InputWeightGradient(gate)(x, d_gates) for gate in range(4)] + others)
+        return [gate_products.InputGradient()(d_gates, *W_in)] + gate_products.InputWeightGradients()(x, d_gates) + others
 
 
 class FusedLSTMGradient(_Recurrence):
@@ -129,6 +132,14 @@ class FusedLSTMGradient(_Recurrence):
     Outputs: the gradients of the gates before their nonlinearities (n_steps,
     n_batch, 4 n_units), then of W_hid, b, W_cell, hid_init and cell_init.
     """
+
+    __props__ = _Recurrence.__props__ + ("inplace",)
+
+    def __init__(self, *args, inplace=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.inplace = inplace
+        if inplace:  # the first output over the gates
+            self.destroy_map = {0: [11 if self.peepholes else 8]}
 
     def make_node(self, *inputs):
         matrix, vector = (lambda: T.matrix(dtype=inputs[0].dtype)), (lambda: T.vector(dtype=inputs[0].dtype))
@@ -146,10 +157,12 @@ class FusedLSTMGradient(_Recurrence):
         d_hid = native.rows_contiguous(d_hid)
         d_cell = None if d_cell is None else native.rows_contiguous(d_cell)
 
+        if self.inplace and gates is inputs[-3]:
+            output_storage[0][0] = gates
         d_gates = native.output(output_storage[0], gates.shape, dtype)
         d_hid_init, d_cell_init = (native.output(s, hid_init.shape, dtype) for s in output_storage[-2:])
         d_b, d_W_cell = np.empty((4, n_units), dtype), np.empty((3, n_units), dtype)
-        sizes = self.sizes(n_steps, n_batch, n_units)
+        sizes = self.sizes(n_steps, n_batch, 0, n_units)
         self.check(native.function("lstm_backward", dtype)(
             native.byref(sizes), native.pointers(W_hid), native.pointers(W_cell) if W_cell else None,
             *map(native.pointer, (cell_init, gates, cell)),
@@ -160,56 +173,24 @@ class FusedLSTMGradient(_Recurrence):
         for storage, value in zip(output_storage[5:-2], list(d_b) + list(d_W_cell)):
             storage[0] = value
         dz, h = d_gates.reshape(-1, 4 * n_units), hid.reshape(-1, n_units)
-        for gate, storage in enumerate(output_storage[1:5]):  # the hid before step t lies n_batch rows above it
-            d_W = native.output(storage, (n_units, n_units), dtype)
-            columns = slice(gate * n_units, (gate + 1) * n_units)
-            native.product(h[:-n_batch].T, dz[n_batch:, columns], out=d_W)
-            native.product(hid_init.T, dz[:n_batch, columns], out=d_W, add=True)
+        d_W_hid = [native.output(storage, (n_units, n_units), dtype) for storage in output_storage[1:5]]
+        gate_products.weight_gradients(h[:-n_batch], dz[n_batch:], d_W_hid)  # the hid before a step lies n_batch rows above it
+        gate_products.weight_gradients(hid_init, dz[:n_batch], d_W_hid, add=True)
 
     def infer_shape(self, node, shapes):
         units, start = (shapes[0][0],), shapes[-7]
         return [shapes[-3]] + [shapes[0]] * 4 + [units] * (7 if self.peepholes else 4) + [start, start]
 
 
-class InputWeightGradient(theano.Op):
-    """Gradient of one gate's W_in: x (n_steps, n_batch, n_inputs) and d_gates to (n_inputs, n_units)."""
-
-    __props__ = ("gate",)
-
-    def __init__(self, gate):
-        self.gate = gate
-
-    def make_node(self, x, d_gates):
-        return theano.Apply(self, [x, d_gates], [T.matrix(dtype=x.dtype)])
-
-    def perform(self, node, inputs, output_storage):
-        x, d_gates = (np.ascontiguousarray(v).reshape(-1, v.shape[2]) for v in inputs)
-        n_units = d_gates.shape[1] // 4
-        d_W = native.output(output_storage[0], (x.shape[1], n_units), x.dtype)
-        native.product(x.T, d_gates[:, self.gate * n_units:(self.gate + 1) * n_units], out=d_W)
-
-    def infer_shape(self, node, shapes):
-        return [(shapes[0][2], shapes[1][2] // 4)]
+@theano.gof.local_optimizer([FusedLSTMGradient], inplace=True)
+def _gradient_in_place(node):
+    """Write the gates' gradient over the gates, which nothing else needs."""
+    if isinstance(node.op, FusedLSTMGradient) and not node.op.inplace:
+        options = {name: getattr(node.op, name) for name in _Recurrence.__props__}
+        return FusedLSTMGradient(inplace=True, **options)(*node.inputs, return_list=True)
 
 
-class InputGradient(theano.Op):
-    """Gradient of the input: d_gates (n_steps, n_batch, 4 n_units) and W_in of the four gates to (n_steps, n_batch, n_inputs)."""
-
-    __props__ = ()
-
-    def make_node(self, d_gates, *W_in):
-        return theano.Apply(self, [d_gates] + list(W_in), [T.tensor3(dtype=d_gates.dtype)])
-
-    def perform(self, node, inputs, output_storage):
-        d_gates, W_in = inputs[0], inputs[1:]
-        (n_steps, n_batch, _), (n_inputs, n_units) = d_gates.shape, W_in[0].shape
-        dz = d_gates.reshape(-1, 4 * n_units)
-        d_x = native.output(output_storage[0], (n_steps, n_batch, n_inputs), d_gates.dtype)
-        for gate, W in enumerate(W_in):
-            native.product(dz[:, gate * n_units:(gate + 1) * n_units], W.T, out=d_x.reshape(-1, n_inputs), add=gate > 0)
-
-    def infer_shape(self, node, shapes):
-        return [(shapes[0][0], shapes[0][1], shapes[1][0])]
+rewrites.register("fused_lstm_gradient_in_place", _gradient_in_place)
 
 
 def _check_shapes(arrays, shape, name):

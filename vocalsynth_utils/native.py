@@ -32,7 +32,7 @@ class Lstm(ctypes.Structure):
     """`Lstm` of fused_lstm.cpp: sizes and choices of one recurrence."""
 
     _fields_ = [(name, ctypes.c_long) for name in (
-        "n_steps", "n_batch", "n_units", "gradient_steps", "cell_kind", "hid_kind", "peephole_after", "n_threads")
+        "n_steps", "n_batch", "n_inputs", "n_units", "gradient_steps", "cell_kind", "hid_kind", "peephole_after", "n_threads")
     ] + [("clip", ctypes.c_double)]
 
 

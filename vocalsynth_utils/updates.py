@@ -12,7 +12,7 @@ import theano
 import theano.tensor as T
 from lasagne.updates import get_or_compute_grads
 
-from . import native
+from . import native, rewrites
 
 
 def optimiser(recipe, loss_or_grads, params, learning_rate):
@@ -113,10 +113,7 @@ def _update_in_place(node):
         return FusedUpdate(node.op.rule, inplace=True)(*node.inputs, return_list=True)
 
 
-theano.compile.optdb.register(
-    "fused_update_in_place",
-    theano.gof.TopoOptimizer(_update_in_place, failure_callback=theano.gof.TopoOptimizer.warn_inplace),
-    60, "fast_run", "fast_compile", "inplace")  # 60: where Theano's own BLAS Ops go in place, too
+rewrites.register("fused_update_in_place", _update_in_place)
 
 
 def gradient_norm(grads):

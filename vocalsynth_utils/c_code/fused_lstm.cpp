@@ -1,13 +1,15 @@
 // The recurrence of an LSTM with peepholes over a whole sequence, forward and backward.
-// What is one matrix product for all steps (x W_in, and every weight gradient) is not
-// here: Python hands those to OpenBLAS.  All arrays are C-contiguous and time-major;
-// gate blocks come in Lasagne's order: ingate, forgetgate, cell, outgate.
+// What is one matrix product for all steps (x W_in of a wide input, and every weight
+// gradient) is not here: Python hands those to OpenBLAS.  All arrays are C-contiguous and
+// time-major; gate blocks come in Lasagne's order: ingate, forgetgate, cell, outgate.
 //
+//   x                   (n_steps, n_batch, n_inputs)    a narrow input, or null
+//   W_in[4]             (n_inputs, n_units)             with x
 //   W_hid[4]            (n_units, n_units)
 //   bias[4]             (n_units)
 //   w_cell[3]           (n_units)                       to ingate, forgetgate, outgate; or null
 //   hid_init, cell_init (n_batch, n_units)
-//   gates               (n_steps, n_batch, 4 n_units)   in: x W_in; out: i, f, g, o after their nonlinearity
+//   gates               (n_steps, n_batch, 4 n_units)   in, without x: x W_in; out: i, f, g, o after their nonlinearity
 //   hid, cell           (n_steps, n_batch, n_units)
 //   d_hid, d_cell       (n_steps, n_batch, n_units)     last axis contiguous, the others strided; d_cell may be null
 //   d_gates             (n_steps, n_batch, 4 n_units)   gradient before the nonlinearity, clipped; may be `gates` itself
@@ -31,7 +33,7 @@ void scipy_cblas_dgemv(int order, int trans, int m, int n, double alpha, const d
                        double beta, double *y, int inc_y);
 
 struct Lstm {  // mirrored by native.Lstm
-    long n_steps, n_batch, n_units;
+    long n_steps, n_batch, n_inputs, n_units;  // n_inputs 0: x W_in is in `gates` already
     long gradient_steps;            // only the last so many steps get a gradient
     long cell_kind, hid_kind;       // nonlinearities: 0 tanh, 1 rectify, 2 sigmoid, 3 linear
     long peephole_after;            // 1: PyPI Lasagne 0.1, h = (sigmoid(o) + c w_co) act(c)
@@ -44,7 +46,7 @@ enum { TANH, RECTIFY, SIGMOID, LINEAR, N_KINDS };
 
 static bool sizes_make_sense(const Lstm *s)
 {
-    return s->n_steps >= 1 && s->n_batch >= 0 && s->n_units >= 1 && s->n_threads >= 1
+    return s->n_steps >= 1 && s->n_batch >= 0 && s->n_inputs >= 0 && s->n_units >= 1 && s->n_threads >= 1
         && s->gradient_steps >= 0 && s->gradient_steps <= s->n_steps && s->clip >= 0
         && s->cell_kind >= 0 && s->cell_kind < N_KINDS && s->hid_kind >= 0 && s->hid_kind < N_KINDS;
 }
@@ -73,36 +75,32 @@ template <class real> static void slope(long kind, long n, const real *__restric
     else for (long j = 0; j < n; ++j) d[j] = 1;
 }
 
-// One sequence, one step.  z (4n): x W_in, becomes the gates; s (4n): h W_hid + bias; row (n): scratch.
+// One sequence, one step.  z (4n): x W_in + h W_hid + bias; row (n): scratch.
 template <class real>
-static void forward_row(const Lstm *shape, const real *w_cell, real *__restrict__ z, const real *__restrict__ s,
+static void forward_row(const Lstm *shape, const real *w_cell, const real *__restrict__ z, real *__restrict__ gates,
                         const real *__restrict__ c_before, real *__restrict__ c, real *__restrict__ h, real *__restrict__ row)
 {
     const long n = shape->n_units;
     const real *__restrict__ w_ci = w_cell, *__restrict__ w_cf = w_cell + n, *__restrict__ w_co = w_cell + 2 * n;
-    real *__restrict__ z_i = z, *__restrict__ z_f = z + n, *__restrict__ z_g = z + 2 * n, *__restrict__ z_o = z + 3 * n;
+    real *__restrict__ i = gates, *__restrict__ f = gates + n, *__restrict__ g = gates + 2 * n, *__restrict__ o = gates + 3 * n;
     for (long j = 0; j < n; ++j) {
-        const real i = z_i[j] + s[j] + w_ci[j] * c_before[j];
-        const real f = z_f[j] + s[n + j] + w_cf[j] * c_before[j];
-        const real g = z_g[j] + s[2 * n + j];
-        const real o = z_o[j] + s[3 * n + j];
-        const real all = i + f + g + o;
-        z_i[j] = i;
-        z_f[j] = f;
-        row[j] = g + (all - all);  // an infinite sum must not saturate to something finite
-        z_o[j] = o;
+        const real all = z[j] + z[n + j] + z[2 * n + j] + z[3 * n + j];
+        i[j] = z[j] + w_ci[j] * c_before[j];
+        f[j] = z[n + j] + w_cf[j] * c_before[j];
+        row[j] = z[2 * n + j] + (all - all);  // an infinite sum must not saturate to something finite
+        o[j] = z[3 * n + j];
     }
-    sigmoid_in_place(2 * n, z);
-    activate(shape->cell_kind, n, row, z_g);
-    for (long j = 0; j < n; ++j) c[j] = z_f[j] * c_before[j] + z_i[j] * z_g[j];
+    sigmoid_in_place(2 * n, gates);
+    activate(shape->cell_kind, n, row, g);
+    for (long j = 0; j < n; ++j) c[j] = f[j] * c_before[j] + i[j] * g[j];
     if (!shape->peephole_after)
-        for (long j = 0; j < n; ++j) z_o[j] += w_co[j] * c[j];
-    sigmoid_in_place(n, z_o);
+        for (long j = 0; j < n; ++j) o[j] += w_co[j] * c[j];
+    sigmoid_in_place(n, o);
     activate(shape->hid_kind, n, c, row);
     if (!shape->peephole_after)
-        for (long j = 0; j < n; ++j) h[j] = z_o[j] * row[j];
+        for (long j = 0; j < n; ++j) h[j] = o[j] * row[j];
     else
-        for (long j = 0; j < n; ++j) h[j] = (z_o[j] + w_co[j] * c[j]) * row[j];
+        for (long j = 0; j < n; ++j) h[j] = (o[j] + w_co[j] * c[j]) * row[j];
 }
 
 // One sequence, one step, backward.  dh, dc (n): what the next step sends back; dc becomes what
@@ -169,11 +167,13 @@ static void add_product(long n_rows, long n, const double *A, const double *W, d
 
 template <class real> struct Arrays {
     const Lstm *shape;
-    const real *hid_init, *cell_init, *d_hid, *d_cell;
+    const real *const *W_hid;
+    const real *x, *hid_init, *cell_init, *d_hid, *d_cell;
     long d_hid_step, d_hid_row, d_cell_step, d_cell_row;  // strides, in elements
     real *gates, *hid, *cell, *d_gates, *d_hid_init, *d_cell_init;
     // in the workspace
-    real *packed, *start, *w_cell;  // shared: W_hid or its transpose in panels, bias, peepholes (3 n_units)
+    real *packed, *packed_in;       // shared: W_hid or its transpose in panels, W_in in panels
+    real *start, *w_cell;           // shared: bias, peepholes (3 n_units)
     real *d_sums, *step_sums, *rows;   // per thread: 7 n_units, 7 n_units, 3 n_units
     real *product, *dz, *dh;        // per sequence: panels of 4 n_units, 4 n_units, panels of n_units
 };
@@ -182,10 +182,10 @@ template <class real> static long workspace_parts(const Lstm *s, Arrays<real> *a
 {
     const long H = s->n_units, wide = Panel<real>::width(4 * H), narrow = Panel<real>::width(H), line = 64 / sizeof(real);
     long at = 0;
-    real **const parts[] = {&a->packed, &a->start, &a->w_cell, &a->d_sums, &a->step_sums, &a->rows, &a->product, &a->dz, &a->dh};
-    const long sizes[] = {H * wide > 4 * H * narrow ? H * wide : 4 * H * narrow, wide, 3 * H, 7 * H * s->n_threads,
+    real **const parts[] = {&a->packed, &a->packed_in, &a->start, &a->w_cell, &a->d_sums, &a->step_sums, &a->rows, &a->product, &a->dz, &a->dh};
+    const long sizes[] = {H * wide > 4 * H * narrow ? H * wide : 4 * H * narrow, s->n_inputs * wide, wide, 3 * H, 7 * H * s->n_threads,
                           7 * H * s->n_threads, 3 * H * s->n_threads, wide * s->n_batch, 4 * H * s->n_batch, narrow * s->n_batch};
-    for (int k = 0; k < 9; ++k) {
+    for (int k = 0; k < 10; ++k) {
         *parts[k] = base + at;
         at += (sizes[k] + line - 1) / line * line + line;
     }
@@ -201,12 +201,20 @@ template <class real> static void forward_share(void *arrays, long k, long n_thr
     for (long t = 0; t < s->n_steps; ++t) {
         const real *h_before = t ? a.hid + (t - 1) * B * H : a.hid_init;
         const real *c_before = t ? a.cell + (t - 1) * B * H : a.cell_init;
+        real *z = a.product + first * wide;
+        if (s->n_inputs)
+            small_product(last - first, s->n_inputs, 4 * H, a.x + (t * B + first) * s->n_inputs, s->n_inputs,
+                          a.packed_in, a.start, 0, z, wide);
+        else
+            for (long b = first; b < last; ++b)
+                for (long j = 0; j < 4 * H; ++j) a.product[b * wide + j] = a.gates[(t * B + b) * 4 * H + j] + a.start[j];
         if (s->n_steps > 1)
-            small_product(last - first, H, 4 * H, h_before + first * H, H, a.packed, a.start,
-                          a.product + first * wide, wide);
+            small_product(last - first, H, 4 * H, h_before + first * H, H, a.packed, z, wide, z, wide);
+        else
+            for (long g = 0; g < 4; ++g) add_product(last - first, H, h_before + first * H, a.W_hid[g], z + g * H, wide);
         for (long b = first; b < last; ++b) {
             const long row = t * B + b;
-            forward_row(s, a.w_cell, a.gates + row * 4 * H, a.product + b * wide, c_before + b * H,
+            forward_row(s, a.w_cell, a.product + b * wide, a.gates + row * 4 * H, c_before + b * H,
                         a.cell + row * H, a.hid + row * H, a.rows + k * 3 * H);
         }
     }
@@ -235,7 +243,8 @@ template <class real> static void backward_share(void *arrays, long k, long n_th
                          step_sums, a.rows + k * 3 * H);
         }
         for (long j = 0; j < 7 * H; ++j) sums[j] += step_sums[j];
-        small_product(last - first, 4 * H, H, a.dz + first * 4 * H, 4 * H, a.packed, a.start, a.dh + first * narrow, narrow);
+        small_product(last - first, 4 * H, H, a.dz + first * 4 * H, 4 * H, a.packed, a.start, 0,
+                      a.dh + first * narrow, narrow);
     }
     for (long t = 0; t < stop; ++t)
         memset(a.d_gates + (t * B + first) * 4 * H, 0, (last - first) * 4 * H * sizeof(real));
@@ -254,23 +263,25 @@ template <class real> static void copy_peepholes(const real *const *w_cell, long
 }
 
 template <class real>
-static int forward(const Lstm *s, const real *const *W_hid, const real *const *bias, const real *const *w_cell,
-                   const real *hid_init, const real *cell_init, real *gates, real *hid, real *cell, real *workspace)
+static int forward(const Lstm *s, const real *x, const real *const *W_in, const real *const *W_hid,
+                   const real *const *bias, const real *const *w_cell, const real *hid_init, const real *cell_init,
+                   real *gates, real *hid, real *cell, real *workspace)
 {
     if (!sizes_make_sense(s)) return 1;
     Arrays<real> a = {};
     workspace_parts(s, &a, workspace);
     a.shape = s;
-    a.hid_init = hid_init, a.cell_init = cell_init, a.gates = gates, a.hid = hid, a.cell = cell;
+    a.x = x, a.W_hid = W_hid, a.hid_init = hid_init, a.cell_init = cell_init, a.gates = gates, a.hid = hid, a.cell = cell;
     const long H = s->n_units, wide = Panel<real>::width(4 * H);
     memset(a.start, 0, wide * sizeof(real));
     for (long g = 0; g < 4; ++g)
         memcpy(a.start + g * H, bias[g], H * sizeof(real));
     copy_peepholes(w_cell, H, a.w_cell);
-    if (s->n_steps == 1) {
-        for (long b = 0; b < s->n_batch; ++b) memcpy(a.product + b * wide, a.start, wide * sizeof(real));
-        for (long g = 0; g < 4; ++g) add_product(s->n_batch, H, hid_init, W_hid[g], a.product + g * H, wide);
-    } else {
+    if (s->n_inputs) {
+        if (wide > 4 * H) memset(a.packed_in, 0, s->n_inputs * wide * sizeof(real));
+        for (long g = 0; g < 4; ++g) pack(W_in[g], s->n_inputs, H, H, 1, 0, g * H, s->n_inputs, a.packed_in);
+    }
+    if (s->n_steps > 1) {
         if (wide > 4 * H) memset(a.packed, 0, H * wide * sizeof(real));
         for (long g = 0; g < 4; ++g) pack(W_hid[g], H, H, H, 1, 0, g * H, H, a.packed);
     }
@@ -314,11 +325,12 @@ static int backward(const Lstm *s, const real *const *W_hid, const real *const *
         Arrays<real> a;                                                                                               \
         return sizes_make_sense(s) ? workspace_parts(s, &a, (real *)0) : -1;                                          \
     }                                                                                                                 \
-    extern "C" int lstm_forward_##suffix(const Lstm *s, const real *const *W_hid, const real *const *bias,            \
+    extern "C" int lstm_forward_##suffix(const Lstm *s, const real *x, const real *const *W_in,                       \
+                                         const real *const *W_hid, const real *const *bias,                           \
                                          const real *const *w_cell, const real *hid_init, const real *cell_init,      \
                                          real *gates, real *hid, real *cell, real *workspace)                         \
     {                                                                                                                 \
-        return forward<real>(s, W_hid, bias, w_cell, hid_init, cell_init, gates, hid, cell, workspace);               \
+        return forward<real>(s, x, W_in, W_hid, bias, w_cell, hid_init, cell_init, gates, hid, cell, workspace);      \
     }                                                                                                                 \
     extern "C" int lstm_backward_##suffix(                                                                            \
         const Lstm *s, const real *const *W_hid, const real *const *w_cell, const real *cell_init, const real *gates, \

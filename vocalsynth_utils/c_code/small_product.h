@@ -18,7 +18,7 @@ enum { VECTOR_BYTES = 16, TILE_ROWS = 4, TILE_VECTORS = 2 };
 #endif
 
 template <class real> struct Panel {
-    typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
+    typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));  // at any address
     enum { LANES = VECTOR_BYTES / sizeof(real), COLUMNS = LANES * TILE_VECTORS };
     static long count(long n_columns) { return (n_columns + COLUMNS - 1) / COLUMNS; }
     static long width(long n_columns) { return count(n_columns) * COLUMNS; }
@@ -42,45 +42,43 @@ static void pack(const real *W, long depth, long n_columns, long ld_row, long ld
     }
 }
 
-// C (ROWS, COLUMNS) = A (ROWS, depth) panel (depth, COLUMNS) + start (COLUMNS)
+// C (ROWS, COLUMNS) = A (ROWS, depth) panel (depth, COLUMNS) + start (ROWS, COLUMNS)
 template <class real, int ROWS>
-static void tile(long depth, const real *A, long ld_A, const real *panel, const real *start, real *C, long ld_C)
+static void tile(long depth, const real *A, long ld_A, const real *panel, const real *start, long ld_start, real *C, long ld_C)
 {
     typedef typename Panel<real>::vector vector;
-    enum { LANES = Panel<real>::LANES, COLUMNS = Panel<real>::COLUMNS };
-    vector sum[ROWS][TILE_VECTORS];
+    const vector *w = reinterpret_cast<const vector *>(panel);
+    vector sum[ROWS][TILE_VECTORS];  // stays in registers
     for (int r = 0; r < ROWS; ++r)
-        memcpy(sum[r], start, COLUMNS * sizeof(real));
-    for (long k = 0; k < depth; ++k) {
-        vector w[TILE_VECTORS];
-        memcpy(w, panel + k * COLUMNS, sizeof w);
+        for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] = reinterpret_cast<const vector *>(start + r * ld_start)[v];
+    for (long k = 0; k < depth; ++k, w += TILE_VECTORS)
         for (int r = 0; r < ROWS; ++r)
-            for (int v = 0; v < TILE_VECTORS; ++v)
-                sum[r][v] += A[r * ld_A + k] * w[v];
-    }
+            for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] += A[r * ld_A + k] * w[v];
     for (int r = 0; r < ROWS; ++r)
-        memcpy(C + r * ld_C, sum[r], COLUMNS * sizeof(real));
+        for (int v = 0; v < TILE_VECTORS; ++v) reinterpret_cast<vector *>(C + r * ld_C)[v] = sum[r][v];
 }
 
 template <class real, int ROWS>
-static void tile_of(long rows, long depth, const real *A, long ld_A, const real *panel, const real *start, real *C, long ld_C)
+static void tile_of(long rows, long depth, const real *A, long ld_A, const real *panel, const real *start, long ld_start,
+                    real *C, long ld_C)
 {
     if (rows == ROWS)
-        tile<real, ROWS>(depth, A, ld_A, panel, start, C, ld_C);
+        tile<real, ROWS>(depth, A, ld_A, panel, start, ld_start, C, ld_C);
     else
-        tile_of<real, (ROWS > 1 ? ROWS - 1 : 1)>(rows, depth, A, ld_A, panel, start, C, ld_C);
+        tile_of<real, (ROWS > 1 ? ROWS - 1 : 1)>(rows, depth, A, ld_A, panel, start, ld_start, C, ld_C);
 }
 
-// C (n_rows, Panel::width(n_columns)) = A (n_rows, depth) W (depth, n_columns) + start (n_columns, zero-padded)
+// C (n_rows, width) = A (n_rows, depth) W (depth, n_columns) + start (n_rows, width), width = Panel::width(n_columns);
+// ld_start 0 repeats one row, and `start` may be C.
 template <class real>
-static void small_product(long n_rows, long depth, long n_columns, const real *A, long ld_A,
-                          const real *packed, const real *start, real *C, long ld_C)
+static void small_product(long n_rows, long depth, long n_columns, const real *A, long ld_A, const real *packed,
+                          const real *start, long ld_start, real *C, long ld_C)
 {
     const long P = Panel<real>::COLUMNS;
     for (long p = 0; p < Panel<real>::count(n_columns); ++p)
         for (long row = 0; row < n_rows; row += TILE_ROWS) {
             const long rows = n_rows - row < TILE_ROWS ? n_rows - row : (long)TILE_ROWS;
             tile_of<real, TILE_ROWS>(rows, depth, A + row * ld_A, ld_A, packed + p * depth * P,
-                                     start + p * P, C + row * ld_C + p * P, ld_C);
+                                     start + row * ld_start + p * P, ld_start, C + row * ld_C + p * P, ld_C);
         }
 }
