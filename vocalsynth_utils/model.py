@@ -3,6 +3,7 @@ from typing import List, NamedTuple
 
 import lasagne
 import numpy as np
+import theano
 import theano.tensor as T
 from lasagne.layers import DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
 from theano.tensor.shared_randomstreams import RandomStreams
@@ -116,9 +117,16 @@ def parameters(network):
 
 
 def _seeded(layer, seed):
-    """Give a noise layer numpy's generator: its state can be saved, and it needs no C compiler to be fast."""
-    layer._srng = RandomStreams(seed)
+    """Give a noise layer numpy's generator: its state can be set anew, and it needs no C compiler to be fast."""
+    layer._srng = _NumpyStreams(seed)
     return layer
+
+
+class _NumpyStreams(RandomStreams):
+    """Theano's numpy random streams, with normal numbers in floatX as Lasagne expects them."""
+
+    def normal(self, *args, **kwargs):
+        return T.cast(super().normal(*args, **kwargs), theano.config.floatX)
 
 
 
