@@ -1,7 +1,9 @@
 // The long elementwise passes of a training step, each one trip through memory:
 // the squared error with its gradient, and the parameter updates in place.
 //
-// Updates: every array has n elements; `scale` multiplies the gradient (norm clipping).
+// Updates: every array (n_rows, n_columns), contiguous but for the gradient, whose rows are
+// `ld_grad` apart: a block of columns of one product for several parameters.  `scale`
+// multiplies the gradient (norm clipping).
 // Losses: prediction, target, d_prediction (n_a, n_b, n), last axis contiguous, the
 // strides of the first two in elements; d_prediction may be prediction itself, or null.
 #include "common.h"
@@ -9,28 +11,26 @@
 enum { LANES = 32, GRAIN = 4096 };  // partial sums that the compiler keeps in vectors; elements per share
 
 template <class real> struct Update {
-    long n;
+    long n_rows, n_columns, ld_grad;
     real *param, *first, *second;  // first: accu or Adam's m; second: velocity, Adam's v, or null
     const real *grad;
     real scale, rate, rho, epsilon, momentum;  // Adam: rate is the step a_t, rho is beta1, momentum is beta2
 };
 
-template <class real> static void rmsprop_share(void *update, long k, long n_threads)
+template <class real>
+static void rmsprop_run(const Update<real> &u, long n, real *__restrict__ p, real *__restrict__ accu,
+                        real *__restrict__ velocity, const real *__restrict__ grad)
 {
-    const Update<real> u = *static_cast<Update<real> *>(update);
-    real *__restrict__ p = u.param, *__restrict__ accu = u.first, *__restrict__ velocity = u.second;
-    const real *__restrict__ grad = u.grad;
-    const long begin = part_begin(u.n, k, n_threads, GRAIN), end = part_begin(u.n, k + 1, n_threads, GRAIN);
     const real keep = u.rho, take = 1 - u.rho;
     if (!velocity)
-        for (long j = begin; j < end; ++j) {
+        for (long j = 0; j < n; ++j) {
             const real g = u.scale * grad[j];
             const real a = keep * accu[j] + take * g * g;
             accu[j] = a;
             p[j] -= u.rate * g / sqrt(a + u.epsilon);
         }
     else
-        for (long j = begin; j < end; ++j) {
+        for (long j = 0; j < n; ++j) {
             const real g = u.scale * grad[j];
             const real a = keep * accu[j] + take * g * g;
             const real v = u.momentum * velocity[j] - u.rate * g / sqrt(a + u.epsilon);
@@ -40,19 +40,30 @@ template <class real> static void rmsprop_share(void *update, long k, long n_thr
         }
 }
 
-template <class real> static void adam_share(void *update, long k, long n_threads)
+template <class real>
+static void adam_run(const Update<real> &u, long n, real *__restrict__ p, real *__restrict__ mean,
+                     real *__restrict__ square, const real *__restrict__ grad)
 {
-    const Update<real> u = *static_cast<Update<real> *>(update);
-    real *__restrict__ p = u.param, *__restrict__ mean = u.first, *__restrict__ square = u.second;
-    const real *__restrict__ grad = u.grad;
-    const long begin = part_begin(u.n, k, n_threads, GRAIN), end = part_begin(u.n, k + 1, n_threads, GRAIN);
-    for (long j = begin; j < end; ++j) {
+    for (long j = 0; j < n; ++j) {
         const real g = u.scale * grad[j];
         const real m = u.rho * mean[j] + (1 - u.rho) * g;
         const real v = u.momentum * square[j] + (1 - u.momentum) * g * g;
         mean[j] = m;
         square[j] = v;
         p[j] -= u.rate * m / (sqrt(v) + u.epsilon);
+    }
+}
+
+// One thread's share, in runs that stay within a row of the gradient.
+template <class real, void (*RUN)(const Update<real> &, long, real *, real *, real *, const real *)>
+static void update_share(void *update, long k, long n_threads)
+{
+    const Update<real> u = *static_cast<Update<real> *>(update);
+    const long n = u.n_rows * u.n_columns, end = part_begin(n, k + 1, n_threads, GRAIN);
+    for (long at = part_begin(n, k, n_threads, GRAIN); at < end; ) {
+        const long column = at % u.n_columns, left = u.n_columns - column, run = left < end - at ? left : end - at;
+        RUN(u, run, u.param + at, u.first + at, u.second ? u.second + at : 0, u.grad + at / u.n_columns * u.ld_grad + column);
+        at += run;
     }
 }
 
@@ -140,17 +151,19 @@ static long useful_threads(long n, long n_threads)
 }
 
 #define ENTRY_POINTS(real, suffix)                                                                                     \
-    extern "C" void rmsprop_##suffix(long n, real *param, real *accu, real *velocity, const real *grad, real scale,    \
-                                     real rate, real rho, real epsilon, real momentum, long n_threads)                 \
+    extern "C" void rmsprop_##suffix(long n_rows, long n_columns, long ld_grad, real *param, real *first, real *second,\
+                                  const real *grad, real scale, real rate, real rho, real epsilon, real momentum,      \
+                                  long n_threads)                                                                      \
     {                                                                                                                  \
-        Update<real> u = {n, param, accu, velocity, grad, scale, rate, rho, epsilon, momentum};                        \
-        in_parallel(useful_threads(n, n_threads), rmsprop_share<real>, &u);                                            \
+        Update<real> u = {n_rows, n_columns, ld_grad, param, first, second, grad, scale, rate, rho, epsilon, momentum};\
+        in_parallel(useful_threads(n_rows * n_columns, n_threads), update_share<real, rmsprop_run<real>>, &u);         \
     }                                                                                                                  \
-    extern "C" void adam_##suffix(long n, real *param, real *mean, real *square, const real *grad, real scale,         \
-                                  real step, real beta1, real epsilon, real beta2, long n_threads)                     \
+    extern "C" void adam_##suffix(long n_rows, long n_columns, long ld_grad, real *param, real *first, real *second,   \
+                                  const real *grad, real scale, real rate, real rho, real epsilon, real momentum,      \
+                                  long n_threads)                                                                      \
     {                                                                                                                  \
-        Update<real> u = {n, param, mean, square, grad, scale, step, beta1, epsilon, beta2};                           \
-        in_parallel(useful_threads(n, n_threads), adam_share<real>, &u);                                               \
+        Update<real> u = {n_rows, n_columns, ld_grad, param, first, second, grad, scale, rate, rho, epsilon, momentum};\
+        in_parallel(useful_threads(n_rows * n_columns, n_threads), update_share<real, adam_run<real>>, &u);            \
     }                                                                                                                  \
     extern "C" double squared_error_##suffix(long n_a, long n_b, long n, const real *prediction, const real *target,   \
                                              real *d_prediction, const long *strides, real factor, long n_threads)     \
