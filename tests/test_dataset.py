@@ -67,6 +67,7 @@ def test_world_rows_are_split_before_they_are_analysed(recording, tmp_path):
     data = dataset.prepare(voice, recipe, tmp_path / "world")
     assert data.rows.shape == (4000, 27) and data.rows_per_frame == 3
     assert data.ranges == {"train": (0, 3200), "valid": (3200, 3600), "test": (3600, 4000)}
+    assert np.array_equal(np.concatenate([data.signal(s) for s in dataset.SPLITS]), audio.read(voice))
     X = data.batch(data.starts("train", 20), 20)
     assert abs(X.mean()) < 0.2 and 0.5 < X.std() < 1.5
     low, high = np.array(data.bounds)
@@ -129,7 +130,7 @@ def test_damaged_dataset_is_said(data, tmp_path):
     with pytest.raises(ValueError, match="no prepared dataset"):
         dataset.load(tmp_path)
     (tmp_path / "dataset.json").write_text((data.folder / "dataset.json").read_text())
-    np.save(tmp_path / "rows.npy", np.zeros(10, np.int16))
+    np.save(tmp_path / "signal.npy", np.zeros(10, np.int16))
     with pytest.raises(ValueError, match="is damaged"):
         dataset.load(tmp_path)
 

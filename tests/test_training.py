@@ -33,7 +33,7 @@ def test_log_checkpoints_and_result_stand_there_after_training(data, tmp_path):
     assert set(result["valid_baselines"]) == {"mean", "repeat", "linear"} and result["epochs"] == 3
     best = min(rows, key=lambda r: r["valid_loss"])
     assert result["best_epoch"] == best["epoch"]
-    assert result["valid_loss_over_variance"] == pytest.approx(best["valid_loss"] / data.variance)
+    assert result["valid_error_over_variance"] == pytest.approx(best["valid_loss"] / data.variance)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["variance"] == data.variance
 
 

@@ -77,20 +77,20 @@ def train(args):
     if args.epochs is not None:
         recipe = recipe.replace(n_epochs=args.epochs)
     data = _dataset(args, recipe, folder, dataset, runs, singer)
-    base = dataset.baselines(data, recipe.n_steps, "valid")
-    print("loss / variance on valid without learning: " + ", ".join(f"{k} {v:.4f}" for k, v in base.items()))
-
     done = len(runs.open_run(folder).log()) if args.resume else 0
     with tqdm(total=recipe.n_epochs, initial=done, unit="epoch", file=sys.stderr, disable=None) as bar:
         def on_batch(done, total):
             bar.set_description(f"batch {done}/{total}")
         for row in training.train(recipe, data, folder, resume=args.resume, minutes=args.minutes, on_batch=on_batch):
             bar.update()
-            bar.set_postfix(train=f"{row['train_loss'] / data.variance:.4f}", valid=f"{row['valid_loss'] / data.variance:.4f}")
+            unit = data.variance if recipe.loss == "mse" else 1.0
+            bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
     result = runs.open_run(folder).result()
-    print(f"best epoch {result['best_epoch']} of {result['epochs']}; loss / variance: valid {result['valid_loss_over_variance']:.4f}, "
-          f"test {result['test_loss_over_variance']:.4f} (on test, "
-          + ", ".join(f"{k} {v:.4f}" for k, v in result["test_baselines"].items()) + f")\n{folder}")
+    print(f"best epoch {result['best_epoch']} of {result['epochs']}: valid loss {result['valid_loss']:.5g}, test loss {result['test_loss']:.5g}")
+    for split in ("valid", "test"):
+        print(f"squared error / variance on {split}: {result[f'{split}_error_over_variance']:.4f}; without learning: "
+              + ", ".join(f"{k} {v:.4f}" for k, v in result[f"{split}_baselines"].items()))
+    print(folder)
 
 
 def _dataset(args, recipe, folder, dataset, runs, singer):
@@ -100,8 +100,8 @@ def _dataset(args, recipe, folder, dataset, runs, singer):
     source = Path(args.data) if args.data else singer.built_in()
     if source.is_dir():
         return dataset.load(source)
-    if not args.resume and (folder / "recipe.json").exists():
-        runs.create(folder, recipe, None)  # raises: the folder holds a run
+    if not args.resume:
+        runs.check_free(folder)  # before the recording is prepared into it
     return dataset.prepare(source, recipe, folder / "dataset")
 
 

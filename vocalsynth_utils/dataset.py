@@ -1,9 +1,11 @@
 """A recording made ready for training: rows on disk, memory-mapped, and the baselines to beat.
 
-A dataset is a folder with ``rows.npy`` and ``dataset.json``.  The rows are
-unscaled: single samples for raw frames, one row of parameters every few
-milliseconds for other features.  A batch is defined by the rows its sequences
-start at, so shifted copies of the recording cost no disk and no memory.
+A dataset is a folder with ``signal.npy``, the recording as mono samples, with
+``rows.npy`` where a frame holds something else than samples, and with
+``dataset.json``.  The rows are unscaled: single samples for raw frames, one row
+of parameters every few milliseconds for other features.  A batch is defined by
+the rows its sequences start at, so shifted copies of the recording cost no
+disk and no memory.
 """
 import dataclasses
 import json
@@ -42,6 +44,8 @@ class Dataset:
     rows : memory-mapped array of shape (n_rows,) or (n_rows, n_features)
         int16 or float32 samples, or float32 features; train, valid, test one
         after the other.
+    samples : memory-mapped array of shape (n_samples,)
+        The recording, int16 or float32; the rows themselves for raw frames.
     ranges : dict of str to (first, end)
         The rows of each part.
     row_length : int
@@ -57,6 +61,7 @@ class Dataset:
     settings: dict
     source: dict
     rows: np.ndarray
+    samples: np.ndarray
     ranges: dict
     row_length: int
     scaling: frames.Scaling
@@ -76,6 +81,11 @@ class Dataset:
     def variance(self):
         """Variance of the scaled train part: the loss of always predicting its mean."""
         return self.scaling.variance
+
+    def signal(self, split):
+        """The recording of one part: float32 (n_samples,), full scale 1."""
+        first, end = dict(zip(SPLITS, frames.split(len(self.samples))))[split].indices(len(self.samples))[:2]
+        return np.array(as_float(self.samples[first:end]))
 
     def starts(self, split, n_steps, n_offsets=1):
         """First rows of the sequences in one part.
@@ -172,21 +182,17 @@ def prepare(recording, recipe, folder):
     if folder.exists() and not (folder / "dataset.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no dataset; choose another folder")
     opened = audio.open_recording(recording, recipe.sample_rate)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before all is well
     try:
-        signal = _write_rows(part / "rows.npy", opened.blocks(BLOCK), opened.dtype)
+        rows = signal = _write_rows(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
         # split first: a frame, or a shifted copy of one, must not reach both sides
         n_train, n_valid, _ = frames.split_sizes(len(signal))
         ends = (0, n_train, n_train + n_valid, len(signal))
-        row_length = 1
         if recipe.features != "raw":
-            row_length = features.row_length(recipe)
-            encoded = [features.encode(as_float(np.asarray(signal[a:b])), recipe) for a, b in zip(ends, ends[1:])]
+            encoded = [features.encode(as_float(signal[a:b]), recipe) for a, b in zip(ends, ends[1:])]
             ends = np.cumsum([0] + [len(e) for e in encoded]).tolist()
-            del signal
-            _write_rows(part / "rows.npy", encoded, np.float32)
-        rows = np.load(part / "rows.npy", mmap_mode="r")
+            rows = _write_rows(part / "rows.npy", encoded, np.float32)
         statistics = frames.Statistics()
         for start in range(0, ends[1], BLOCK):
             statistics.update(as_float(rows[start:min(start + BLOCK, ends[1])]))
@@ -198,15 +204,15 @@ def prepare(recording, recipe, folder):
             "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
             "source": {"name": source.name, "bytes": source.stat().st_size, "modified": source.stat().st_mtime_ns},
             "ranges": {name: [a, b] for name, a, b in zip(SPLITS, ends, ends[1:])},
-            "row_length": row_length,
+            "row_length": features.row_length(recipe),
             "scaling": scaling.to_json(),
             "bounds": bounds,
         }
         (part / "dataset.json").write_text(json.dumps(meta, indent=1))
         dataset = load(part)
-        for split in SPLITS:
-            dataset.starts(split, recipe.n_steps)  # too short for this recipe is said now, not after an hour
-        del dataset, rows
+        check_enough(dataset, recipe)  # too short for this recipe is said now, not after an hour
+        del dataset, rows, signal
+        folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             shutil.rmtree(folder)
         os.chmod(part, 0o755)
@@ -228,14 +234,23 @@ def load(folder):
     folder = Path(folder)
     try:
         meta = json.loads((folder / "dataset.json").read_text())
-        rows = np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
-        dataset = Dataset(folder, meta["settings"], meta["source"], rows, {k: tuple(v) for k, v in meta["ranges"].items()},
+        samples = np.load(folder / "signal.npy", mmap_mode="r", allow_pickle=False)
+        rows = samples if meta["settings"]["features"] == "raw" else np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
+        dataset = Dataset(folder, meta["settings"], meta["source"], rows, samples, {k: tuple(v) for k, v in meta["ranges"].items()},
                           meta["row_length"], frames.Scaling.from_json(meta["scaling"]), meta["bounds"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is no prepared dataset ({error}); make it again with `prepare`") from None
     if set(dataset.ranges) != set(SPLITS) or dataset.ranges["test"][1] != len(rows):
-        raise ValueError(f"{folder} is damaged: rows.npy has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
+        raise ValueError(f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
     return dataset
+
+
+def check_enough(dataset, recipe):
+    """Raise ValueError where a part is shorter than one of the recipe's sequences, or train than one of its batches."""
+    n_train, _, _ = (len(dataset.starts(split, recipe.n_steps, recipe.n_offsets if split == "train" else 1)) for split in SPLITS)
+    if n_train < recipe.n_batch and not recipe.batches_per_epoch:
+        raise ValueError(f"the train part has {n_train} sequences, fewer than one batch of n_batch={recipe.n_batch}; "
+                         f"use n_batch <= {n_train}, more offsets or a longer recording")
 
 
 def check_fits(dataset, recipe):

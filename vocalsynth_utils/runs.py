@@ -86,8 +86,12 @@ class Run(NamedTuple):
             Plain data kept beside them, e.g. ``epoch=3``.
         """
         meta = dict(meta, recipe=self.recipe.to_dict(), data=self.data)
-        with atomic(self.folder / f"{name}.npz", "wb") as file:
-            np.savez(file, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
+        arrays = dict(arrays, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+        # as np.savez does it, but closed in good order when interrupted
+        with atomic(self.folder / f"{name}.npz", "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for key, array in arrays.items():
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
     def keep_as_best(self):
         """Let best.npz be what last.npz is now, without copying it."""
@@ -105,19 +109,25 @@ class Run(NamedTuple):
         return json.loads(path.read_text()) if path.exists() else None
 
 
+def check_free(folder):
+    """Raise ValueError where a new run would meet an old one, or a file."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another folder for the run")
+    if (folder / "recipe.json").exists():
+        raise ValueError(f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume, or choose another folder")
+
+
 def create(folder, recipe, dataset):
     """Start a run in a new folder.
 
     Raises
     ------
     ValueError
-        When the folder holds a run already, or is a file.
+        As `check_free`.
     """
+    check_free(folder)
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another folder for the run")
-    if (folder / "recipe.json").exists():
-        raise ValueError(f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     data = {"folder": os.path.relpath(dataset.folder.resolve(), folder.resolve()), "scaling": dataset.scaling.to_json(),
             "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds}

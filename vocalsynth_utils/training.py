@@ -10,7 +10,7 @@ import theano
 import theano.tensor as T
 
 from . import dataset as datasets
-from . import model, runs, updates
+from . import losses, model, runs, updates
 
 ADAM_BETA2 = 0.99     # forgets in 100 updates: runs here are short
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
@@ -102,33 +102,24 @@ def batches(dataset, recipe, epoch):
     Returns
     -------
     int array of shape (n_batches, n_batch)
-
-    Raises
-    ------
-    ValueError
-        When the train part has fewer sequences than one batch.
     """
     rng = np.random.default_rng([recipe.seed, epoch])
     if recipe.batches_per_epoch:
         first, end = dataset.ranges["train"]
-        dataset.starts("train", recipe.n_steps)  # raises where not even one sequence fits
         last = end - recipe.n_steps * dataset.rows_per_frame
         return rng.integers(first, last + 1, (recipe.batches_per_epoch, recipe.n_batch))
     starts = dataset.starts("train", recipe.n_steps, recipe.n_offsets)
     n_batches = len(starts) // recipe.n_batch
-    if n_batches == 0:
-        raise ValueError(f"the train part has {len(starts)} sequences, fewer than one batch of n_batch={recipe.n_batch}; "
-                         f"use n_batch <= {len(starts)}, more offsets or a longer recording")
     if recipe.stateful:  # row i of each batch continues row i of the one before
         return starts[:n_batches * recipe.n_batch].reshape(recipe.n_batch, n_batches).T
     return rng.permutation(starts)[:n_batches * recipe.n_batch].reshape(n_batches, recipe.n_batch)
 
 
-def evaluate_loss(trainer, dataset, recipe, split):
-    """Mean loss over all sequences of one part, in the scaled signal's own units."""
+def _mean_over(function, dataset, recipe, split):
+    """Mean of a compiled loss over all sequences of one part, in its own units."""
     starts = dataset.starts(split, recipe.n_steps)
     groups = [starts[i:i + recipe.n_batch] for i in range(0, len(starts), recipe.n_batch)]
-    total = sum(len(group) * float(trainer.valid(dataset.batch(group, recipe.n_steps))) for group in groups)
+    total = sum(len(group) * float(function(dataset.batch(group, recipe.n_steps))) for group in groups)
     return total / len(starts)
 
 
@@ -174,9 +165,9 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     FloatingPointError
         When the loss is no longer finite; the last good checkpoint stands.
     """
-    datasets.check_fits(dataset, recipe)
+    datasets.check_fits(dataset, recipe)  # what cannot work is said before anything is compiled or written
+    datasets.check_enough(dataset, recipe)
     n_updates = recipe.n_epochs * len(batches(dataset, recipe, 1))
-    dataset.starts("valid", recipe.n_steps)  # what cannot work is said before anything is compiled or written
     with runs.locked(folder):
         run = _resumable(folder, recipe) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
@@ -189,7 +180,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
             train_loss = _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop)
             if train_loss is None:
                 return
-            valid_loss = evaluate_loss(trainer, dataset, recipe, "valid")
+            valid_loss = _mean_over(trainer.valid, dataset, recipe, "valid")
             rows.append(_log_row(rows, epoch, train_loss, valid_loss, time.monotonic() - started))
             run.append_log(rows[-1])
             run.save("last", checkpoint(trainer), epoch=epoch, valid_loss=valid_loss)
@@ -259,13 +250,17 @@ def _resumable(folder, recipe):
 
 
 def _finish(trainer, run, dataset, rows):
-    """Test loss of the best parameters, and the baselines, into result.json."""
+    """Losses of the best parameters, squared error of their mean prediction, and the baselines, into result.json."""
     arrays, meta = run.load("best")
     runs.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
     variance = dataset.variance
+    X = T.tensor3("X")
+    hids, _ = model.run(trainer.network, X[:, :-1])
+    error = theano.function([X], losses.mean_squared_error(trainer.network.head.predict(hids, X[:, :-1]), X[:, 1:]))
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": variance,
-              "valid_loss_over_variance": meta["valid_loss"] / variance,
-              "test_loss_over_variance": evaluate_loss(trainer, dataset, run.recipe, "test") / variance,
+              "valid_loss": meta["valid_loss"], "test_loss": _mean_over(trainer.valid, dataset, run.recipe, "test"),
+              "valid_error_over_variance": _mean_over(error, dataset, run.recipe, "valid") / variance,
+              "test_error_over_variance": _mean_over(error, dataset, run.recipe, "test") / variance,
               "valid_baselines": datasets.baselines(dataset, run.recipe.n_steps, "valid"),
               "test_baselines": datasets.baselines(dataset, run.recipe.n_steps, "test")}
     with runs.atomic(run.folder / "result.json", "w") as file:
