@@ -33,7 +33,9 @@ FIGURES = {
     "waveform": lambda ax: plots.waveform(tone(), ax=ax), "spectrogram": lambda ax: plots.spectrogram(tone(), ax=ax),
     "learning_curve": lambda ax: plots.learning_curve(rows([2, 1]), ax=ax), "framing": lambda ax: plots.framing(tone(), 16000, 2000, ax=ax),
     "error_in_frame": lambda ax: plots.error_in_frame({"linear": np.ones(9)}, ax=ax),
-    "survival": lambda ax: plots.survival({"a": [1, 2]}, 3, ax=ax)}
+    "survival": lambda ax: plots.survival({"a": [1, 2]}, 3, ax=ax), "levels": lambda ax: plots.levels({"a": tone()}, ax=ax),
+    "gradient_sizes": lambda ax: plots.gradient_sizes({"W": np.ones(9)}, 1e-6, ax=ax),
+    "continuation": lambda ax: plots.continuation(np.ones(3), np.zeros(4), ax=ax)}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -157,3 +159,24 @@ def test_scaling_histograms_say_mean_and_variance():
 def test_what_is_no_signal_is_refused(y):
     with pytest.raises(ValueError, match="float signal"):
         plots.waveform(y)
+
+
+def test_levels_are_decibels_of_each_frame():
+    ax = plots.levels({"loud": np.full(4000, 0.1, np.float32), "silent": np.zeros(4000, np.float32)})
+    assert np.allclose(ax.lines[0].get_ydata(), [-20, -20]) and np.allclose(ax.lines[1].get_ydata(), -100)
+    assert np.allclose(ax.lines[0].get_xdata(), [0.0625, 0.1875])
+
+
+def test_gradient_sizes_marks_the_root_of_epsilon_and_counts_every_parameter():
+    ax = plots.gradient_sizes({"W": np.array([1e-5, -1e-5, 1e-4]), "b": np.zeros(1)}, 1e-6)
+    assert ax.lines[0].get_xdata()[0] == pytest.approx(1e-3)
+    assert sum(p.get_height() for p in ax.patches) == pytest.approx(75)     # the zero has no place on a log axis
+    with pytest.raises(ValueError, match="all gradients are zero"):
+        plots.gradient_sizes({"b": np.zeros(2)}, 1e-6)
+
+
+def test_a_continuation_begins_where_the_primer_ends():
+    ax = plots.continuation(np.ones(5), np.zeros(3), np.ones(3))
+    assert [line.get_xdata()[0] for line in ax.lines] == [0, 5, 5] and ax.get_ylim() == (-3, 3)
+    with pytest.raises(ValueError, match="primer"):
+        plots.continuation(np.zeros(0), np.zeros(3))

@@ -1,7 +1,8 @@
-"""Figures of numbers over time: learning curves, errors within a frame, survival of free-running networks."""
+"""Figures of numbers: learning curves, gradients, errors within a frame, levels and survival of free-running networks."""
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from .frames import frame
 from .plot_style import BASELINES, COLOURS, INK, colour_of, dress, legend, new_axes
 
 
@@ -132,3 +133,105 @@ def survival(seconds, total, ax=None, title=None):
     ax.set(xlim=(0, total), ylim=(-3, 105))
     legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return dress(ax, "time generated (s)", "still voice-like (%)", title)
+
+
+def gradient_sizes(gradients, epsilon, ax=None, title=None):
+    """How large gradients are, beside the size below which RMSProp's epsilon outweighs them.
+
+    Parameters
+    ----------
+    gradients : dict of str to float array
+        Of each parameter.
+    epsilon : float
+        Inside RMSProp's root: gradients well below ``sqrt(epsilon)`` are
+        divided by ``sqrt(epsilon)``, whatever their own size.
+    ax : matplotlib axes, optional
+    title : str, optional
+
+    Returns
+    -------
+    ax
+
+    Raises
+    ------
+    ValueError
+        Gradients that are all zero.
+    """
+    sizes = np.concatenate([np.abs(np.asarray(g, dtype=float)).ravel() for g in gradients.values()])
+    n, sizes = len(sizes), sizes[sizes > 0]
+    if not len(sizes):
+        raise ValueError("all gradients are zero; take them before training has ended, on data with sound in it")
+    ax = new_axes(ax, (9, 2.8))
+    edges = np.arange(np.floor(np.log10(sizes.min())), max(np.log10(sizes.max()), np.log10(epsilon) / 2) + 0.5, 0.1)
+    ax.hist(sizes, bins=10 ** edges, weights=np.full(sizes.shape, 100 / n), color=COLOURS["train"])
+    ax.axvline(np.sqrt(epsilon), color=COLOURS["valid"], linestyle="--", linewidth=1.3, label=f"sqrt(epsilon) = {np.sqrt(epsilon):.0e}")
+    ax.set_xscale("log")
+    legend(ax, loc="upper left")
+    return dress(ax, "size of one entry of the gradient (loss / parameter)", "share of parameters (%)", title)
+
+
+def continuation(primer, generated, truth=None, ax=None, title=None):
+    """What a loop was given, what it made of it, and what would have been right.
+
+    Parameters
+    ----------
+    primer : float array of shape (n_primer,)
+    generated : float array of shape (n,)
+    truth : float array of shape (n,), optional
+    ax : matplotlib axes, optional
+    title : str, optional
+
+    Returns
+    -------
+    ax
+        With 3 times the primer's height above and below; what leaves it has blown up.
+
+    Raises
+    ------
+    ValueError
+        An empty primer.
+    """
+    if np.ndim(primer) != 1 or not len(primer):
+        raise ValueError(f"primer has shape {np.shape(primer)}; it must be (n_primer,) with a number in it")
+    ax = new_axes(ax, (9, 1.7))
+    after = len(primer) + np.arange(len(generated))
+    ax.plot(primer, color=COLOURS["reference"], linewidth=1.4, label="primer")
+    ax.plot(after, generated, color=COLOURS["generated"], linewidth=1.6, label="generated")
+    if truth is not None:
+        ax.plot(after, truth, color=INK, linestyle=":", linewidth=1.2, label="truth")
+    limit = 3 * max(float(np.abs(primer).max()), 1e-3)
+    ax.axvspan(0, len(primer) - 0.5, color=COLOURS["reference"], alpha=0.08, linewidth=0)
+    ax.set(xlim=(0, len(primer) + len(generated)), ylim=(-limit, limit))
+    legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return dress(ax, "time (frames)", "value (scaled)", title)
+
+
+def levels(signals, sr=16000, frame_length=2000, ax=None, title=None):
+    """Level of each frame against time, for signals that should sound alike.
+
+    Parameters
+    ----------
+    signals : dict of str to float array of shape (n_samples,)
+        Full scale 1.
+    sr : int, Hz
+    frame_length : int, samples
+    ax : matplotlib axes, optional
+    title : str, optional
+
+    Returns
+    -------
+    ax
+
+    Raises
+    ------
+    ValueError
+        A signal shorter than one frame.
+    """
+    ax = new_axes(ax, (9, 2.8))
+    for i, (name, y) in enumerate(signals.items()):
+        frames = frame(np.asarray(y, dtype=float), frame_length)     # (n_frames, frame_length)
+        level = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-10)
+        ax.plot((np.arange(len(level)) + 0.5) * frame_length / sr, level, color=colour_of(name, i), linewidth=1.6, label=name)
+    ax.set_xlim(left=0)
+    legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return dress(ax, "time (s)", "level (dB)", title)

@@ -7,13 +7,13 @@ Signals are drawn here; `curves` and `diagrams` are offered here too.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .curves import error_in_frame, learning_curve, survival
+from .curves import continuation, error_in_frame, gradient_sizes, learning_curve, levels, survival
 from .diagrams import frame_view, framing, unrolled_network
 from .frames import Scaling, frame
 from .plot_style import COLOURS, INK, colour_of, dress, new_axes
 
-__all__ = ["COLOURS", "comparison", "error_in_frame", "frame_view", "framing", "learning_curve", "scaling_histograms", "spectrogram",
-           "survival", "unrolled_network", "waveform", "waveform_and_spectrogram"]
+__all__ = ["COLOURS", "comparison", "continuation", "error_in_frame", "frame_view", "framing", "gradient_sizes", "learning_curve", "levels",
+           "scaling_histograms", "spectrogram", "survival", "unrolled_network", "waveform", "waveform_and_spectrogram"]
 
 FLOOR, CEILING = -90, -10       # dB, the range of every spectrogram, so that two of them compare
 COLUMNS = 1200                  # more than a figure has pixels
