@@ -84,9 +84,10 @@ def build():
     digest = hashlib.sha256(repr((command, version, flags, link, scipy_openblas32.__version__, _cpu())).encode())
     for source in sources + sorted(SOURCES.glob("*.h")):
         digest.update(source.read_bytes())
-    target = cache_dir() / f"native-{digest.hexdigest()[:20]}.so"
+    folder = Path(os.environ.get("VOCALSYNTH_CACHE") or cache_dir())  # the variable is for timing a build from nothing
+    target = folder / f"native-{digest.hexdigest()[:20]}.so"
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
             fresh = Path(beside) / target.name
             done = subprocess.run(command + flags + [str(s) for s in sources] + link + ["-o", str(fresh)],
                                   capture_output=True, text=True)
@@ -178,6 +179,13 @@ def output(storage, shape, dtype):
 def function(name, dtype):
     """A function of the library for arrays of `dtype`, e.g. ``function("rmsprop", "float32")``."""
     return getattr(library(), f"{name}_{'f64' if np.dtype(dtype) == np.float64 else 'f32'}")
+
+
+def kernels():
+    """Name of the processor whose kernels OpenBLAS has chosen, e.g. "Haswell"."""
+    name = library().scipy_openblas_get_corename
+    name.restype = ctypes.c_char_p
+    return name().decode()
 
 
 def scalar(value, dtype):

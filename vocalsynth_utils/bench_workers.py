@@ -1,0 +1,150 @@
+"""One process for each thing that `bench` times: ``python -m vocalsynth_utils.bench_workers KIND JSON``.
+
+A worker builds its subject once, says on standard output what that took, and
+then does one step for each line it reads.  So steps of several workers can be
+interleaved, and each has a peak memory of its own.
+"""
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+N_LAYERS = 3  # of the network in every comparison: LSTM layers, then one linear layer back to the input's width
+
+
+def batch(n_inputs, n_units, n_steps, n_batch):
+    """Random frames (n_steps + 1, n_batch, n_inputs): each step's input, and the next one as its target."""
+    return np.random.default_rng(0).standard_normal((n_steps + 1, n_batch, n_inputs), dtype=np.float32)
+
+
+def network(layer_class, n_inputs, n_units, **options):
+    """The Lasagne network of the 2016 recipe, of any size: (input layer, output layer on (rows, n_units))."""
+    from lasagne.layers import DenseLayer, InputLayer, ReshapeLayer
+    first = layer = InputLayer((None, None, n_inputs))
+    for _ in range(N_LAYERS):
+        layer = layer_class(layer, n_units, **options)
+    return first, DenseLayer(ReshapeLayer(layer, (-1, [2])), n_inputs, nonlinearity=None)
+
+
+def theano_step(layer_class, squared_error, rmsprop, n_inputs, n_units, n_steps, n_batch):
+    """A compiled training step of the network, as a function of nothing."""
+    import lasagne
+    import theano
+    import theano.tensor as T
+    frames = T.tensor3()  # (n_batch, n_steps + 1, n_inputs)
+    first, last = network(layer_class, n_inputs, n_units)
+    prediction = lasagne.layers.get_output(last, {first: frames[:, :-1]})
+    target = frames[:, 1:]
+    loss = squared_error(prediction.reshape(target.shape, ndim=3), target)
+    params = lasagne.layers.get_all_params(last, trainable=True)
+    step = theano.function([frames], loss, updates=rmsprop(loss, params, 1e-4))
+    X = batch(n_inputs, n_units, n_steps, n_batch).transpose(1, 0, 2)
+    return lambda: float(step(X))
+
+
+def fused(**shape):
+    """This package's layers, loss and optimiser."""
+    from . import fused_lstm, updates
+    return theano_step(fused_lstm.FusedLSTMLayer, fused_lstm.mean_squared_error, updates.rmsprop, **shape)
+
+
+def scan(**shape):
+    """Stock Lasagne on `theano.scan`; the caller sets Theano's flags for C."""
+    import lasagne
+    return theano_step(lasagne.layers.LSTMLayer, lambda a, b: ((a - b) ** 2).mean(), lasagne.updates.rmsprop, **shape)
+
+
+def torch(n_inputs, n_units, n_steps, n_batch):
+    """PyTorch's own LSTM, which has no peepholes, with its RMSprop."""
+    import torch
+    lstm, linear = torch.nn.LSTM(n_inputs, n_units, num_layers=N_LAYERS), torch.nn.Linear(n_units, n_inputs)
+    optimiser = torch.optim.RMSprop([*lstm.parameters(), *linear.parameters()], lr=1e-4, alpha=0.9, eps=1e-6)
+    frames = torch.from_numpy(batch(n_inputs, n_units, n_steps, n_batch))
+
+    def step():
+        optimiser.zero_grad()
+        loss = torch.nn.functional.mse_loss(linear(lstm(frames[:-1])[0]), frames[1:])
+        loss.backward()
+        optimiser.step()
+        return float(loss)
+    return step
+
+
+def gemm(n_inputs, n_units, n_steps, n_batch):
+    """The matrix products that no training step can do without, and nothing else."""
+    from . import native
+    rows = n_steps * n_batch
+    sizes = []
+    for k in range(N_LAYERS):
+        below = n_units if k else n_inputs
+        sizes += [(rows, below, 4 * n_units), (below, rows, 4 * n_units)]             # x W_in and its gradient
+        sizes += [(rows, n_units, 4 * n_units), (n_units, rows, 4 * n_units), (rows, 4 * n_units, n_units)]  # h W_hid
+        sizes += [(rows, 4 * n_units, below)] if k else []                            # the gradient of x
+    sizes += [(rows, n_units, n_inputs), (n_units, rows, n_inputs), (rows, n_inputs, n_units)]  # the linear layer
+    arrays = {}
+
+    def matrix(role, *shape):
+        return arrays.setdefault((role,) + shape, np.full(shape, 0.5, np.float32))
+
+    def step():
+        for m, k, n in sizes:
+            left = matrix("A", k, m).T if k == rows else matrix("A", m, k)  # a weight gradient: x comes transposed
+            right = matrix("B", n, k).T if k > rows or k == 4 * n_units and n != k else matrix("B", k, n)
+            native.product(left, right, out=matrix("C", m, n))
+    step.flops = sum(2 * m * k * n for m, k, n in sizes)
+    return step
+
+
+def generate(n_inputs, n_units, **_):
+    """One frame of free-running generation with carried state."""
+    import lasagne
+    import theano
+    import theano.tensor as T
+
+    from .fused_lstm import FusedLSTMLayer
+    x = T.matrix()
+    first, last = network(FusedLSTMLayer, n_inputs, n_units)
+    known, states, finals = {first: x.dimshuffle("x", 0, 1)}, [], []
+    for layer in lasagne.layers.get_all_layers(last):
+        if isinstance(layer, FusedLSTMLayer):
+            given = [T.matrix(), T.matrix()]
+            known[layer], *final = layer.run(known[layer.input_layer], *given)
+            states, finals = states + given, finals + final
+    run = theano.function([x] + states, [lasagne.layers.get_output(last, known)] + finals)
+    held = [np.zeros((1, n_inputs), np.float32)] + [np.zeros((1, n_units), np.float32) for _ in states]
+
+    def step():
+        held[:] = run(*held)
+    step.weights = sum(p.get_value(borrow=True).nbytes for p in lasagne.layers.get_all_params(last, regularizable=True))
+    return step
+
+
+def memory(n_bytes):
+    """Read so many bytes once, vectorised: what bandwidth alone would allow."""
+    from . import native
+    x = np.ones(n_bytes // 4, np.float32)
+    total = native.function("squared_sum", x.dtype)
+    return lambda: total(native.long(x.size), native.pointer(x), native.long(native.num_threads()))
+
+
+def main(kind, options):
+    """Serve one subject over standard input and output."""
+    started = time.perf_counter()
+    step = {f.__name__: f for f in (fused, scan, torch, gemm, generate, memory)}[kind](**options)
+    report(ready_s=time.perf_counter() - started, flops=getattr(step, "flops", 0), weights=getattr(step, "weights", 0))
+    for _ in sys.stdin:
+        cpu, wall = time.process_time(), time.perf_counter()
+        step()
+        report(cpu_s=time.process_time() - cpu, wall_s=time.perf_counter() - wall,
+               rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def report(**values):
+    """One line of JSON to whoever started this process."""
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))
