@@ -114,13 +114,42 @@ def generate(args):
     recipe = run.recipe
     if not Path(args.out).resolve().parent.is_dir():
         raise ValueError(f"{args.out}: its folder does not exist; make it first")
+    if recipe.loss == "mse" and args.temperature != 1:
+        raise ValueError(f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing; leave it out")
     data = dataset.load(run.dataset_folder) if args.primer in dataset.SPLITS else None
     primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
     n_frames = math.ceil(args.seconds * recipe.sample_rate / recipe.frame_length)
     with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
-        y = generation.generate(run, args.seconds, primer, on_frame=lambda done: bar.update())
+        y = generation.generate(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update())
     audio.write(args.out, y, recipe.sample_rate)
     print(f"{args.out}: {len(y) / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
+
+
+def evaluate(args):
+    """Generate from a run and measure what it has become, beside the voice it learned from."""
+    import json
+
+    from tqdm import tqdm
+
+    from . import audio, dataset, drift, runs
+    run = runs.open_run(args.run)
+    data = dataset.load(run.dataset_folder)
+    n_frames = math.ceil(args.seconds * run.recipe.sample_rate / run.recipe.frame_length)
+    with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
+        result, y = drift.evaluate_run(run, data, args.seconds, args.seed, args.temperature, lambda done: bar.update())
+    if args.out:
+        audio.write(args.out, y, run.recipe.sample_rate)
+    if args.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        if isinstance(value, float):
+            value = f"{value:.4g}"
+        elif isinstance(value, list):
+            value = " ".join(f"{v:.3g}" for v in value)
+        elif isinstance(value, dict):
+            value = ", ".join(f"{k} {v:.4g}" for k, v in value.items())
+        print(f"{name:<26}{value}")
 
 
 def _with_settings(recipe, settings):
@@ -141,6 +170,10 @@ def parser():
         p.set_defaults(function=function)
         return p
 
+    def drawing(p):
+        p.add_argument("--temperature", type=_positive, default=1.0, help="below 1 duller, above 1 wilder (default 1)")
+        p.add_argument("--seed", type=_whole, default=0, help="of what is drawn (default 0)")
+
     setting = dict(action="append", metavar="FIELD=VALUE", help="change one field of the recipe; may be given again")
     command(recipes)
     p = command(voice, ("OUT", "the WAV file to write"))
@@ -159,6 +192,12 @@ def parser():
     p.add_argument("--seconds", type=_positive, required=True, help="length of the new audio")
     p.add_argument("--primer", default="valid", metavar="train|valid|test|FILE|none", help="what the network hears first (default valid)")
     p.add_argument("--primer-frames", type=_whole, help="length of the primer (default: one training sequence)")
+    drawing(p)
+    p = command(evaluate, ("RUN", "a run's folder"))
+    p.add_argument("--seconds", type=_positive, default=600.0, help="how much to generate (default 600)")
+    p.add_argument("--out", metavar="FILE", help="keep the generated audio in this WAV file")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")
+    drawing(p)
     return top
 
 

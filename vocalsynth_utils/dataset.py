@@ -82,6 +82,11 @@ class Dataset:
         """Variance of the scaled train part: the loss of always predicting its mean."""
         return self.scaling.variance
 
+    def n_frames(self, split):
+        """Whole frames in one part."""
+        first, end = self.ranges[split]
+        return (end - first) // self.rows_per_frame
+
     def signal(self, split):
         """The recording of one part: float32 (n_samples,), full scale 1."""
         first, end = dict(zip(SPLITS, frames.split(len(self.samples))))[split].indices(len(self.samples))[:2]

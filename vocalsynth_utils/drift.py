@@ -8,17 +8,19 @@ with the figures of real voice, of the codec alone, and of plain failures.
 `reference` describes a voice once; `evaluate` measures any number of signals
 against it.  The measures themselves are in `metrics`.
 """
+import time
 import warnings
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from . import descriptors
+from . import descriptors, features, generation
 from .descriptors import STATISTICS
 from .metrics import (boundary_clicks, envelope, f0_roughness, frechet, frechet_parts, novelty, repetition, spectrum_distance,
                       survival, within)
 
 SNIPPET_SECONDS = 0.05               # of the shuffled ceiling
+PRIMER_FRAMES = 200                  # heard before free running
 
 
 class Described(NamedTuple):
@@ -207,6 +209,47 @@ def evaluate(ref, generated, frame_length=None):
     if frame_length:
         result["boundary_clicks"] = boundary_clicks(generated, frame_length)
     return result
+
+
+def codec_of(recipe):
+    """Analysis and resynthesis of a signal by a recipe's frames, or None for raw samples, which lose nothing."""
+    if recipe.features == "raw":
+        return None
+
+    def resynthesise(y):
+        step = recipe.frame_length // features.row_length(recipe)
+        return features.decode(features.encode(y, recipe)[::step], recipe)
+    return resynthesise
+
+
+def evaluate_run(run, dataset, seconds=600.0, seed=0, temperature=1.0, on_frame=None):
+    """Generate from a run and measure everything, beside what its training knows of its losses.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset
+        What it was trained on: its train part is the voice, its test part the
+        held-out voice, its valid part the primer.
+    seconds : float
+    seed, temperature, on_frame
+        See `generation.generate`.
+
+    Returns
+    -------
+    result : dict
+        As `evaluate`, with ``generation_x_real_time`` and what result.json says.
+    generated : float32 array of shape (n_samples,)
+    """
+    sr = run.recipe.sample_rate
+    started = time.monotonic()
+    primer = generation.primer_frames(run, dataset, "valid", min(PRIMER_FRAMES, dataset.n_frames("valid")))
+    generated = generation.generate(run, seconds, primer, temperature, seed, on_frame)
+    speed = seconds / (time.monotonic() - started)
+    ref = reference(dataset.signal("train"), dataset.signal("test"), sr, codec_of(run.recipe))
+    result = evaluate(ref, generated, run.recipe.frame_length if run.recipe.features == "raw" else None)
+    ceiling = {f"fd_{name}": value for name, value in ceilings(ref, dataset.signal("test")).items()}
+    return {**result, **ceiling, "generation_x_real_time": speed, **(run.result() or {})}, generated
 
 
 def _standard(ref, described):

@@ -85,7 +85,7 @@ def compile_step(network, temperature=1.0, seed=0, bounds=None):
     x, uniform, normal = T.matrix("frames"), T.matrix("uniform"), T.matrix("normal")
     given = model.state_variables(network)
     hids, finals = model.run(network, x.dimshuffle("x", 0, 1), given)  # (1, n_steps, n_units)
-    following = network.head.sample(hids[:, -1], x[-1:], uniform, normal, np.float32(temperature))[0]
+    following = network.head.sample(hids[:, -1], T.unbroadcast(x[-1:], 0), uniform, normal, np.float32(temperature))[0]
     if bounds is not None:
         following = T.clip(following, *(np.asarray(b, np.float32) for b in bounds))
     flat = [s for pair in given for s in pair]
