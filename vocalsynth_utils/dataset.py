@@ -25,7 +25,7 @@ from . import audio, features, frames
 
 SPLITS = ("train", "valid", "test")
 BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
-BLOCK = 1 << 20  # rows read or written at a time
+BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache holds
 LINEAR_ORDER = 400  # past samples the linear-prediction baseline sees
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
 
