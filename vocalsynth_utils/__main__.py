@@ -152,6 +152,12 @@ def evaluate(args):
         print(f"{name:<26}{value}")
 
 
+def bench(args):
+    """Time training, compiling, generating and preparing on this machine, beside what it could do at best."""
+    from . import bench as benchmarks
+    print(benchmarks.main(args))
+
+
 def _with_settings(recipe, settings):
     """A recipe changed by --set field=value."""
     from .recipes import parse_setting
@@ -198,6 +204,8 @@ def parser():
     p.add_argument("--out", metavar="FILE", help="keep the generated audio in this WAV file")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     drawing(p)
+    from .bench import add_arguments
+    add_arguments(command(bench))
     return top
 
 
