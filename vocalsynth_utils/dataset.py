@@ -353,5 +353,5 @@ def _levinson_weights(dataset, horizon):
         size = scipy.fft.next_fast_len(len(x) + n_lags, real=True)
         autocorrelation += scipy.fft.irfft(np.abs(scipy.fft.rfft(x.astype(np.float64), size)) ** 2, size)[:n_lags]
     autocorrelation[0] *= 1 + 1e-7  # keeps the system well-posed where a voice has no energy
-    ahead = sliding_window_view(autocorrelation[1:], horizon)[:LINEAR_ORDER]  # ahead[i, k] = r[1 + i + k]
+    ahead = sliding_window_view(autocorrelation[1:], horizon)[:LINEAR_ORDER].copy()  # ahead[i, k] = r[1 + i + k]
     return scipy.linalg.solve_toeplitz(autocorrelation[:LINEAR_ORDER], ahead).astype(np.float32)
