@@ -76,24 +76,29 @@ def gemm(n_inputs, n_units, n_steps, n_batch):
     """The matrix products that no training step can do without, and nothing else."""
     from . import native
     rows = n_steps * n_batch
-    sizes = []
+    plain, left_transposed, right_transposed = (False, False), (True, False), (False, True)
+    products = []  # (m, k, n) and which factor comes transposed
     for k in range(N_LAYERS):
         below = n_units if k else n_inputs
-        sizes += [(rows, below, 4 * n_units), (below, rows, 4 * n_units)]             # x W_in and its gradient
-        sizes += [(rows, n_units, 4 * n_units), (n_units, rows, 4 * n_units), (rows, 4 * n_units, n_units)]  # h W_hid
-        sizes += [(rows, 4 * n_units, below)] if k else []                            # the gradient of x
-    sizes += [(rows, n_units, n_inputs), (n_units, rows, n_inputs), (rows, n_inputs, n_units)]  # the linear layer
+        products += [(rows, below, 4 * n_units, plain), (below, rows, 4 * n_units, left_transposed)]      # x W_in, its gradient
+        products += [(rows, n_units, 4 * n_units, plain), (n_units, rows, 4 * n_units, left_transposed),  # h W_hid, its gradient
+                     (rows, 4 * n_units, n_units, right_transposed)]                                      # and that of h
+        products += [(rows, 4 * n_units, below, right_transposed)] if k else []                           # the gradient of x
+    products += [(rows, n_units, n_inputs, plain), (n_units, rows, n_inputs, left_transposed),
+                 (rows, n_inputs, n_units, right_transposed)]                                             # the linear layer
     arrays = {}
 
-    def matrix(role, *shape):
-        return arrays.setdefault((role,) + shape, np.full(shape, 0.5, np.float32))
+    def matrix(role, n_rows, n_columns, transposed=False):
+        shape = (n_columns, n_rows) if transposed else (n_rows, n_columns)
+        array = arrays.setdefault((role,) + shape, None)
+        if array is None:
+            array = arrays[(role,) + shape] = np.full(shape, 0.5, np.float32)
+        return array.T if transposed else array
 
     def step():
-        for m, k, n in sizes:
-            left = matrix("A", k, m).T if k == rows else matrix("A", m, k)  # a weight gradient: x comes transposed
-            right = matrix("B", n, k).T if k > rows or k == 4 * n_units and n != k else matrix("B", k, n)
-            native.product(left, right, out=matrix("C", m, n))
-    step.flops = sum(2 * m * k * n for m, k, n in sizes)
+        for m, k, n, (left, right) in products:
+            native.product(matrix("A", m, k, left), matrix("B", k, n, right), out=matrix("C", m, n))
+    step.flops = sum(2 * m * k * n for m, k, n, _ in products)
     return step
 
 

@@ -26,6 +26,7 @@ SOURCES = Path(__file__).parent / "c_code"
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
 TRANSPOSED = {False: 111, True: 112}  # of the C interface to BLAS
 ROW_MAJOR = 101
+BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
 
 
 class Lstm(ctypes.Structure):
@@ -238,7 +239,7 @@ def _operand(matrix):
 
 
 def product(A, B, out=None, add=False):
-    """``A @ B`` by OpenBLAS, into `out` where given; a single row goes through gemv.
+    """``A @ B`` by OpenBLAS, into `out` where given; a single row by a loop that is bound by memory alone.
 
     Parameters
     ----------
@@ -276,11 +277,10 @@ def product(A, B, out=None, add=False):
     double = A.dtype == np.float64
     blas, number = library(), ctypes.c_double if double else ctypes.c_float
     B, ld_B, B_transposed = _operand(B)
-    if m == 1:
-        row = np.ascontiguousarray(A[0])
-        gemv = blas.scipy_cblas_dgemv if double else blas.scipy_cblas_sgemv
-        gemv(ROW_MAJOR, TRANSPOSED[not B_transposed], *B.shape, number(1), pointer(B), ld_B,
-             pointer(row), 1, number(add), pointer(out), 1)
+    if m == 1 and not B_transposed:
+        threads = num_threads() if B.nbytes > BYTES_WORTH_A_THREAD else 1
+        function("row_product", A.dtype)(long(k), long(n), long(ld_B), pointer(np.ascontiguousarray(A[0])), pointer(B),
+                                         pointer(out), long(add), long(threads))
         return out
     A, ld_A, A_transposed = _operand(A)
     gemm = blas.scipy_cblas_dgemm if double else blas.scipy_cblas_sgemm

@@ -82,3 +82,20 @@ static void small_product(long n_rows, long depth, long n_columns, const real *A
                                      start + row * ld_start + p * P, ld_start, C + row * ld_C + p * P, ld_C);
         }
 }
+
+// y (n) += x (depth) W (depth, n), rows of W `ld` apart: eight rows at once keep eight streams
+// from memory going, which is all that counts here.
+template <class real>
+static void add_row_product(long depth, long n, const real *x, const real *W, long ld, real *__restrict__ y)
+{
+    enum { STREAMS = 8 };
+    long k = 0;
+    for (; k + STREAMS <= depth; k += STREAMS) {
+        const real *w = W + k * ld, *f = x + k;
+        for (long j = 0; j < n; ++j)
+            y[j] += ((f[0] * w[j] + f[1] * w[ld + j]) + (f[2] * w[2 * ld + j] + f[3] * w[3 * ld + j]))
+                  + ((f[4] * w[4 * ld + j] + f[5] * w[5 * ld + j]) + (f[6] * w[6 * ld + j] + f[7] * w[7 * ld + j]));
+    }
+    for (; k < depth; ++k)
+        for (long j = 0; j < n; ++j) y[j] += x[k] * W[k * ld + j];
+}
