@@ -13,6 +13,7 @@ CHOICES = {
     "loss": ("mse", "mixture", "residual-mixture", "world"),
     "optimiser": ("rmsprop", "sgd", "nesterov", "adagrad", "adam"),
     "schedule": ("constant", "cosine"),
+    "best_by": ("valid_loss", "free_run"),
 }
 
 
@@ -44,6 +45,8 @@ class Recipe:
     nonlinearity: str = "tanh"
     input_noise: float = 0.0      # standard deviation, in units of the data's
     input_dropout: float = 0.0    # probability of zeroing an input
+    p_teacher: float = 1.0        # scheduled sampling: probability of hearing the true frame, from 1 in the first epoch to this in the last
+    free_steps: int = 0           # so many inputs at the end of each training sequence are the network's own predictions
     # what is minimised, and how
     loss: str = "mse"             # or the negative log-likelihood of a mixture density
     n_mixtures: int = 0           # Gaussians in it; 1 is a plain Gaussian
@@ -59,7 +62,8 @@ class Recipe:
     max_norm: float = 0.0         # bound on the norm of the whole gradient; 0: none
     n_batch: int = 16             # sequences in a batch
     n_epochs: int = 2000
-    patience: int = 0             # stop after this many epochs without a better valid loss; 0: never
+    patience: int = 0             # stop after this many epochs without a better one; 0: never
+    best_by: str = "valid_loss"   # which epoch is kept as best: of the lowest valid loss, or "free_run" for the lowest error in free running
     seed: int = 0
 
     def __post_init__(self):
@@ -145,6 +149,13 @@ def _refuse_contradictions(r):
            "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1")
     refuse(r.gradient_steps >= r.n_steps,
            f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; use fewer, or 0 for all")
+    refuse(r.p_teacher > 1, f"p_teacher={r.p_teacher} is no probability; use a number from 0 to 1")
+    refuse(r.p_teacher < 1 and r.n_epochs == 1, f"p_teacher={r.p_teacher} is reached in the last epoch, from 1 in the first; use n_epochs of at least 2")
+    refuse(r.free_steps and r.loss != "mse",
+           f"free_steps={r.free_steps} feeds back what is predicted, loss={r.loss!r} draws it; use loss='mse', or p_teacher")
+    refuse(r.free_steps > r.n_steps - 2, f"free_steps={r.free_steps} leaves no true frame in sequences of n_steps={r.n_steps}; use <= {r.n_steps - 2}")
+    refuse(r.free_steps and (r.stateful or r.gradient_steps),
+           f"free_steps={r.free_steps} goes neither with stateful=true nor with gradient_steps={r.gradient_steps}; set these to false and 0")
     refuse((r.loss == "mse") != (r.n_mixtures == 0),
            f"n_mixtures={r.n_mixtures} does not go with loss={r.loss!r}; a mixture needs at least 1, a mean squared error has none (0)")
     refuse(r.loss == "world" and r.features != "world", f"loss='world' needs features='world', not {r.features!r}")

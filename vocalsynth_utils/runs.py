@@ -2,7 +2,7 @@
 
 ``recipe.json``  the recipe, the scaling and variance of the data, and where the data is
 ``log.csv``      one row per epoch
-``best.npz``     parameters and optimiser state at the lowest valid loss
+``best.npz``     parameters and optimiser state of the best epoch, by the recipe's `best_by`
 ``last.npz``     the same after the last whole epoch, from which training resumes
 ``result.json``  test loss and baselines, once training has ended
 

@@ -1,99 +1,17 @@
-"""Compiled training functions, and the loop over epochs."""
+"""The loop over epochs: batches, schedules, the log and the checkpoints."""
 import json
 import math
 import time
-from typing import Callable, List, NamedTuple
 
-import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
 
 from . import dataset as datasets
-from . import losses, model, runs, updates
+from . import losses, model, runs
+from .trainer import checkpoint, compile_trainer, mixed_inputs
 
-ADAM_BETA2 = 0.99     # forgets in 100 updates: runs here are short
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
-
-
-class Trainer(NamedTuple):
-    """A network with its compiled functions.
-
-    `train(X)` makes one update and returns the loss; `valid(X)` returns the
-    loss of the deterministic graph; X is float32 (n_batch, n_steps, n_features).
-    `reset()` puts carried states back to zero.  `optimiser` holds the shared
-    variables beside the parameters that training changes.
-    """
-
-    network: model.Network
-    parameters: dict
-    optimiser: dict
-    learning_rate: theano.compile.SharedVariable
-    train: Callable
-    valid: Callable
-    reset: Callable
-    noise: List[theano.compile.SharedVariable]
-
-
-def compile_trainer(recipe, n_features, scaling=None):
-    """Build a recipe's network and compile its two graphs.
-
-    The training graph has noise and dropout on; the validation graph is
-    deterministic.  Both predict each frame from the ones before it.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    n_features : int
-    scaling : frames.Scaling, optional
-        See `model.build_network`.
-
-    Returns
-    -------
-    Trainer
-    """
-    network = model.build_network(recipe, n_features, scaling)
-    X = T.tensor3("X")  # (n_batch, n_steps, n_features)
-    frames_in, target = X[:, :-1], X[:, 1:]
-
-    states, carried = None, {}
-    if recipe.stateful:
-        states = [tuple(theano.shared(np.zeros((recipe.n_batch, layer.num_units), np.float32), f"{layer.name}.carried_{kind}")
-                        for kind in ("hid", "cell")) for layer in network.lstms]
-    hids, finals = model.run(network, frames_in, states, deterministic=False)
-    train_loss = network.head.loss(hids, frames_in, target)
-    if recipe.stateful:
-        carried = {old: new for pair, final in zip(states, finals) for old, new in zip(pair, final)}
-
-    parameters = model.parameters(network)
-    learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
-    steps = _updates(recipe, train_loss, model.trainable(network), learning_rate)
-    optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(v for v in steps if v not in set(parameters.values()))}
-    train = theano.function([X], train_loss, updates=list(steps.items()) + list(carried.items()))
-
-    hids, _ = model.run(network, frames_in, deterministic=True)
-    valid = theano.function([X], network.head.loss(hids, frames_in, target))
-
-    def reset():
-        for state in carried:
-            state.set_value(np.zeros_like(state.get_value()))
-
-    return Trainer(network, parameters, optimiser, learning_rate, train, valid, reset, model.noise_states(network))
-
-
-def _updates(recipe, loss, params, learning_rate):
-    """The recipe's optimiser applied to a loss: an ordered dict from shared variable to its new value."""
-    max_norm = recipe.max_norm or None
-    if recipe.optimiser == "rmsprop":
-        return updates.rmsprop(loss, params, learning_rate, recipe.rho, recipe.epsilon, recipe.momentum, max_norm)
-    if recipe.optimiser == "adam":
-        return updates.adam(loss, params, learning_rate, beta2=ADAM_BETA2, max_norm=max_norm)
-    if recipe.optimiser == "nesterov":
-        return updates.nesterov(loss, params, learning_rate, recipe.momentum, max_norm)
-    if recipe.optimiser == "adagrad":
-        return updates.adagrad(loss, params, learning_rate, recipe.epsilon, max_norm)
-    steps = updates.sgd(loss, params, learning_rate, max_norm)
-    return lasagne.updates.apply_momentum(steps, params, recipe.momentum) if recipe.momentum else steps
 
 
 def batches(dataset, recipe, epoch):
@@ -129,6 +47,16 @@ def schedule(recipe, update, n_updates):
     if recipe.schedule == "cosine":
         rate *= COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + math.cos(math.pi * update / n_updates)) / 2
     return rate
+
+
+def teacher(recipe, epoch):
+    """The probability of hearing the true frame in one epoch (from 1): 1 in the first, `p_teacher` in the last."""
+    return 1 - (1 - recipe.p_teacher) * (epoch - 1) / max(1, recipe.n_epochs - 1)
+
+
+def free_steps_judged(recipe):
+    """Frames of free running that `best_by="free_run"` judges in each sequence: those trained on, or else half of it."""
+    return recipe.free_steps or recipe.n_steps // 2
 
 
 def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False):
@@ -181,10 +109,13 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
             if train_loss is None:
                 return
             valid_loss = _mean_over(trainer.valid, dataset, recipe, "valid")
-            rows.append(_log_row(rows, epoch, train_loss, valid_loss, time.monotonic() - started))
-            run.append_log(rows[-1])
+            row = _log_row(rows, epoch, train_loss, valid_loss, time.monotonic() - started)
+            if trainer.free:
+                row["valid_free_run"] = _mean_over(lambda X: trainer.free(X, free_steps_judged(recipe)), dataset, recipe, "valid")
+            rows.append(row)
+            run.append_log(row)
             run.save("last", checkpoint(trainer), epoch=epoch, valid_loss=valid_loss)
-            if rows[-1]["has_valid_loss_improved"]:
+            if _best_epoch(rows) == epoch:
                 run.keep_as_best()
             yield rows[-1]
         if rows:
@@ -200,7 +131,12 @@ def _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop
     total = 0.0
     for i, starts in enumerate(order):
         trainer.learning_rate.set_value(np.float32(schedule(recipe, (epoch - 1) * len(order) + i, n_updates)))
-        loss = float(trainer.train(dataset.batch(starts, recipe.n_steps)))
+        X = dataset.batch(starts, recipe.n_steps)
+        if trainer.emit:
+            heard = mixed_inputs(trainer, X, teacher(recipe, epoch), np.random.default_rng([recipe.seed, epoch, i]))
+            loss = float(trainer.train(X, heard))
+        else:
+            loss = float(trainer.train(X))
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss} in batch {i + 1} of epoch {epoch}; the checkpoints of epoch {epoch - 1} stand; "
                                      f"start again with a learning_rate below {recipe.learning_rate:g} or with max_norm=1")
@@ -221,13 +157,13 @@ def _log_row(rows, epoch, train_loss, valid_loss, duration):
 
 
 def _out_of_patience(rows, patience):
-    """True when the best valid loss is `patience` epochs old."""
-    return bool(patience and rows) and len(rows) - min(rows, key=lambda r: r["valid_loss"])["epoch"] >= patience
+    """True when the best epoch is `patience` epochs ago."""
+    return bool(patience and rows) and len(rows) - _best_epoch(rows) >= patience
 
 
-def checkpoint(trainer):
-    """Everything training changes, as arrays by name."""
-    return {name: v.get_value(borrow=True) for name, v in {**trainer.parameters, **trainer.optimiser}.items()}
+def _best_epoch(rows):
+    """The epoch whose parameters are kept as best: of the lowest free-running error where it is measured, else of the lowest valid loss."""
+    return min(rows, key=lambda r: r.get("valid_free_run", r["valid_loss"]))["epoch"]
 
 
 def restore(trainer, run):
