@@ -24,9 +24,12 @@ from .theano_setup import cache_dir
 
 SOURCES = Path(__file__).parent / "c_code"
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
-TRANSPOSED = {False: 111, True: 112}  # of the C interface to BLAS
-ROW_MAJOR = 101
-BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
+TRANSPOSED = {False: 111, True: 112}  # as the C interface to BLAS says it
+BYTES_WORTH_A_THREAD = 4 << 20         # of a matrix read once: less takes no longer than starting the thread
+OPERATIONS_WORTH_A_THREAD = 10 * 1000 ** 2
+
+_threads = 1
+long = ctypes.c_long
 
 
 class Lstm(ctypes.Structure):
@@ -129,6 +132,9 @@ def library():
         getattr(loaded, name).restype = ctypes.c_long
     for name in ("squared_error_f32", "squared_error_f64", "squared_sum_f32", "squared_sum_f64"):
         getattr(loaded, name).restype = ctypes.c_double
+    global _threads
+    _threads = loaded.scipy_openblas_get_num_threads()
+    loaded.scipy_openblas_set_num_threads(1)  # the library shares out the work itself, see products.cpp
     return loaded
 
 
@@ -148,16 +154,20 @@ def unavailable():
 
 
 def num_threads():
-    """How many threads OpenBLAS, and with it every pass of the library, uses."""
-    return library().scipy_openblas_get_num_threads()
+    """How many threads the library uses: at first what OpenBLAS takes from OMP_NUM_THREADS or the machine."""
+    library()
+    return _threads
 
 
 def set_num_threads(n):
-    """Set how many threads OpenBLAS and the library use, in the whole process."""
-    library().scipy_openblas_set_num_threads(int(n))
+    """Set how many threads the library uses, in the whole process."""
+    global _threads
+    library()
+    if n < 1:
+        raise ValueError(f"n is {n}; it takes at least one thread")
+    _threads = int(n)
 
 
-long = ctypes.c_long
 _local = threading.local()
 
 
@@ -274,8 +284,6 @@ def product(A, B, out=None, add=False):
         return out
     if n > 1 and out.strides[1] != out.itemsize:
         raise ValueError(f"out has strides {out.strides}; its rows must be contiguous")
-    double = A.dtype == np.float64
-    blas, number = library(), ctypes.c_double if double else ctypes.c_float
     B, ld_B, B_transposed = _operand(B)
     if m == 1 and not B_transposed:
         threads = num_threads() if B.nbytes > BYTES_WORTH_A_THREAD else 1
@@ -283,7 +291,8 @@ def product(A, B, out=None, add=False):
                                          pointer(out), long(add), long(threads))
         return out
     A, ld_A, A_transposed = _operand(A)
-    gemm = blas.scipy_cblas_dgemm if double else blas.scipy_cblas_sgemm
-    gemm(ROW_MAJOR, TRANSPOSED[A_transposed], TRANSPOSED[B_transposed], m, n, k, number(1), pointer(A), ld_A,
-         pointer(B), ld_B, number(add), pointer(out), out.strides[0] // out.itemsize if m > 1 else n)
+    ld_out = out.strides[0] // out.itemsize if m > 1 else n
+    threads = max(1, min(num_threads(), 2 * m * n * k // OPERATIONS_WORTH_A_THREAD))
+    function("product", A.dtype)(TRANSPOSED[A_transposed], TRANSPOSED[B_transposed], long(m), long(n), long(k), pointer(A),
+                                 long(ld_A), pointer(B), long(ld_B), long(add), pointer(out), long(ld_out), long(threads))
     return out

@@ -19,15 +19,10 @@
 // Threads share out the batch: sequences do not depend on one another, so nobody waits
 // until the end.  Every function returns 0, or 1 when the sizes make no sense.
 #include "common.h"
+#include "openblas.h"
 #include "small_product.h"
 
 extern "C" {
-// OpenBLAS as the package scipy-openblas32 names it; 101: row-major, 111: not transposed
-void scipy_cblas_sgemm(int order, int trans_A, int trans_B, int m, int n, int k, float alpha, const float *A, int ld_A,
-                       const float *B, int ld_B, float beta, float *C, int ld_C);
-void scipy_cblas_dgemm(int order, int trans_A, int trans_B, int m, int n, int k, double alpha, const double *A, int ld_A,
-                       const double *B, int ld_B, double beta, double *C, int ld_C);
-
 struct Lstm {  // mirrored by native.Lstm
     long n_steps, n_batch, n_inputs, n_units;  // n_inputs 0: x W_in is in `gates` already
     long gradient_steps;            // only the last so many steps get a gradient
@@ -146,21 +141,11 @@ static void backward_row(const Lstm *shape, const real *w_cell, const real *gate
     memcpy(d_gates, dz, 4 * n * sizeof(real));
 }
 
-static void add_matrix_product(long n_rows, long n, const float *A, const float *W, float *C, long ld_C)
-{
-    scipy_cblas_sgemm(101, 111, 111, n_rows, n, n, 1, A, n, W, n, 1, C, ld_C);
-}
-
-static void add_matrix_product(long n_rows, long n, const double *A, const double *W, double *C, long ld_C)
-{
-    scipy_cblas_dgemm(101, 111, 111, n_rows, n, n, 1, A, n, W, n, 1, C, ld_C);
-}
-
 // C (n_rows, n) += A (n_rows, n) W (n, n), for a single step, where packing W would cost more than the product
 template <class real> static void add_product(long n_rows, long n, const real *A, const real *W, real *C, long ld_C)
 {
     if (n_rows == 1) add_row_product(n, n, A, W, n, C);
-    else add_matrix_product(n_rows, n, A, W, C, ld_C);
+    else gemm(PLAIN, PLAIN, n_rows, n, n, A, n, W, n, real(1), C, ld_C);
 }
 
 // ---- passes over a sequence -------------------------------------------------------------
@@ -319,35 +304,13 @@ static int backward(const Lstm *s, const real *const *W_hid, const real *const *
     return 0;
 }
 
-// y (n) = or, with `add`, += x (depth) W (depth, n); threads share out the columns
-template <class real> struct RowProduct {
-    long depth, n, ld;
-    const real *x, *W;
-    real *y;
-    long add;
-};
-
-template <class real> static void row_product_share(void *product, long k, long n_threads)
-{
-    const RowProduct<real> p = *static_cast<RowProduct<real> *>(product);
-    const long first = part_begin(p.n, k, n_threads, 64), last = part_begin(p.n, k + 1, n_threads, 64);
-    if (!p.add) memset(p.y + first, 0, (last - first) * sizeof(real));
-    add_row_product(p.depth, last - first, p.x, p.W + first, p.ld, p.y + first);
-}
-
 #define ENTRY_POINTS(real, suffix)                                                                                    \
     extern "C" long lstm_workspace_##suffix(const Lstm *s)                                                            \
     {                                                                                                                 \
         Arrays<real> a;                                                                                               \
         return sizes_make_sense(s) ? workspace_parts(s, &a, (real *)0) : -1;                                          \
     }                                                                                                                 \
-extern "C" void row_product_##suffix(long depth, long n, long ld, const real *x, const real *W, real *y, long add,\
-                                         long n_threads)                                                              \
-    {                                                                                                                 \
-        RowProduct<real> p = {depth, n, ld, x, W, y, add};                                                            \
-        in_parallel(n_threads, row_product_share<real>, &p);                                                          \
-    }                                                                                                                 \
-    extern "C" int lstm_forward_##suffix(const Lstm *s, const real *x, const real *const *W_in,                       \
+extern "C" int lstm_forward_##suffix(const Lstm *s, const real *x, const real *const *W_in,                       \
                                          const real *const *W_hid, const real *const *bias,                           \
                                          const real *const *w_cell, const real *hid_init, const real *cell_init,      \
                                          real *gates, real *hid, real *cell, real *workspace)                         \
