@@ -169,7 +169,7 @@ def scan_environment(cache):
     names = " ".join(f"-D{name}_=scipy_{name}_" for name in ("sgemm", "dgemm", "sgemv", "dgemv", "sger", "dger", "sdot", "ddot"))
     return {"PYTHONHASHSEED": "0", "THEANO_FLAGS": _flags(
         "cxx=g++", f"base_compiledir={cache}", "tensor.local_elemwise_fusion=True", "reoptimize_unpickled_function=False",
-        "optimizer_excluding=openblas_products:openblas_bias", f"blas.ldflags=-L{blas} -lscipy_openblas",
+        "optimizer_excluding=openblas_products:openblas_bias:fused_column_sums", f"blas.ldflags=-L{blas} -lscipy_openblas",
         f"gcc.cxxflags=-march=native {names}")}
 
 

@@ -15,7 +15,7 @@ from lasagne.updates import get_or_compute_grads
 from . import native, rewrites
 from .gate_products import InputWeightGradients
 
-SLAB_BYTES = 24 << 20  # of a gradient at a time: more is faster until it leaves the last-level cache
+SLAB_BYTES = 32 << 20  # of a gradient at a time: more is faster until it leaves the last-level cache
 
 
 def optimiser(recipe, loss_or_grads, params, learning_rate):

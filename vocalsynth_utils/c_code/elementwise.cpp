@@ -1,9 +1,10 @@
 // The long elementwise passes of a training step, each one trip through memory:
-// the squared error with its gradient, and the parameter updates in place.
+// the squared error with its gradient, a bias's gradient, and the parameter updates in place.
 //
 // Updates: every array (n_rows, n_columns), contiguous but for the gradient, whose rows are
 // `ld_grad` apart: a block of columns of one product for several parameters.  `scale`
 // multiplies the gradient (norm clipping).
+// Column sums: x (n_rows, n_columns), rows `ld` apart; sums (n_columns), added up in double precision.
 // Losses: prediction, target, d_prediction (n_a, n_b, n), last axis contiguous, the
 // strides of the first two in elements; d_prediction may be prediction itself, or null.
 #include "common.h"
@@ -134,6 +135,26 @@ template <class real> static void squared_sum_share(void *squares, long k, long 
     s->sums[k] = sum;
 }
 
+template <class real> struct ColumnSums {
+    long n_rows, n_columns, ld;
+    const real *x;
+    real *sums;
+};
+
+template <class real> static void column_sums_share(void *columns, long k, long n_threads)
+{
+    const ColumnSums<real> c = *static_cast<ColumnSums<real> *>(columns);
+    enum { BLOCK = 512 };
+    const long end = part_begin(c.n_columns, k + 1, n_threads, BLOCK);
+    for (long first = part_begin(c.n_columns, k, n_threads, BLOCK); first < end; first += BLOCK) {
+        const long n = end - first < BLOCK ? end - first : (long)BLOCK;
+        double sums[BLOCK] = {};
+        for (long row = 0; row < c.n_rows; ++row)
+            for (long j = 0; j < n; ++j) sums[j] += c.x[row * c.ld + first + j];
+        for (long j = 0; j < n; ++j) c.sums[first + j] = sums[j];
+    }
+}
+
 static double total(const double *sums, long n_threads)
 {
     double sum = 0;
@@ -164,6 +185,11 @@ static long useful_threads(long n, long n_threads)
     {                                                                                                                  \
         Update<real> u = {n_rows, n_columns, ld_grad, param, first, second, grad, scale, rate, rho, epsilon, momentum};\
         in_parallel(useful_threads(n_rows * n_columns, n_threads), update_share<real, adam_run<real>>, &u);            \
+    }                                                                                                                  \
+    extern "C" void column_sums_##suffix(long n_rows, long n_columns, long ld, const real *x, real *sums, long n_threads)\
+    {                                                                                                                  \
+        ColumnSums<real> c = {n_rows, n_columns, ld, x, sums};                                                         \
+        in_parallel(useful_threads(n_rows * n_columns, n_threads), column_sums_share<real>, &c);                       \
     }                                                                                                                  \
     extern "C" double squared_error_##suffix(long n_a, long n_b, long n, const real *prediction, const real *target,   \
                                              real *d_prediction, const long *strides, real factor, long n_threads)     \
