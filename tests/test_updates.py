@@ -163,3 +163,12 @@ def test_mean_squared_error_refuses_other_shapes():
         theano.function([], mean_squared_error(T.constant(random(3, 4)), T.constant(random(3, 5))))()
     with pytest.raises(TypeError, match="axes"):
         mean_squared_error(T.matrix(), T.vector())
+
+
+def test_a_gradient_that_is_asked_for_itself_needs_no_update():
+    from lasagne.layers import InputLayer, get_output
+    from vocalsynth_utils.fused_lstm import FusedLSTMLayer
+    layer, x = FusedLSTMLayer(InputLayer((None, None, 5)), 4), T.tensor3()
+    with theano.configparser.change_flags(on_opt_error="raise"):
+        gradient = theano.function([x], T.grad(get_output(layer, x).mean(), layer.get_params(trainable=True)))
+    assert gradient(np.ones((2, 3, 5), np.float32))[0].shape == (5, 4)

@@ -178,8 +178,8 @@ class _UpdateFromProduct(theano.gof.Optimizer):
             if not product or len(users) < len(node.outputs):
                 continue
             ops = {getattr(user, "op", None) for user in users}
-            if len(ops) > 1 or not isinstance(users[0].op, FusedUpdate) or users[0].op.inplace:
-                continue
+            if len(ops) > 1 or not isinstance(next(iter(ops)), FusedUpdate) or users[0].op.inplace:
+                continue  # a gradient that is asked for itself has the string "output" for its user
             if any(user.inputs[1] is not v or user.inputs[-5:] != users[0].inputs[-5:] for user, v in zip(users, node.outputs)):
                 continue
             op, = ops
