@@ -104,3 +104,14 @@ def test_truncated_backpropagation_changes_the_gradient_and_not_the_loss(data, X
         first = float(made.train(X))
         after[gradient_steps] = first, made.parameters["lstm1.W_hid_to_cell"].get_value()
     assert after[0][0] == after[2][0] and not np.allclose(after[0][1], after[2][1], atol=1e-6)
+
+
+def test_clamp_keeps_generation_within_the_training_voice(tmp_path):
+    recipe = get("world-residual").replace(n_units=(8,), n_epochs=1, batches_per_epoch=1, n_batch=2, n_steps=10)
+    from vocalsynth_utils import voice
+    world = dataset.prepare(voice.write_voice(tmp_path / "voice.wav", 15), recipe, tmp_path / "data")
+    list(training.train(recipe, world, tmp_path / "run"))
+    run = runs.open_run(tmp_path / "run")
+    primer = generation.primer_frames(run, world, "valid", 5)
+    free, clamped = (generation.generate(run._replace(recipe=recipe.replace(clamp=c)), 1.0, primer) for c in (False, True))
+    assert not np.array_equal(free, clamped)

@@ -1,4 +1,6 @@
 """Free-running generation: prime the network, then let it hear only itself."""
+import warnings
+
 import numpy as np
 import theano
 import theano.tensor as T
@@ -120,7 +122,10 @@ def to_sound(generated, recipe, scaling):
     """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
     unscaled = scaling.invert(generated)
     y = unscaled.ravel() if recipe.features == "raw" else features.decode(unscaled, recipe)
-    return np.clip(y, -1, 1).astype(np.float32)
+    broken = ~np.isfinite(y)
+    if broken.any():  # a vocoder driven far out of a voice's range
+        warnings.warn(f"{broken.mean():.0%} of the generated samples are not finite and silenced: the network has blown up; use clamp=true")
+    return np.clip(np.where(broken, 0, y), -1, 1).astype(np.float32)
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -184,5 +189,5 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
     if n_samples < 1:
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
     n_frames = -(-n_samples // recipe.frame_length)
-    step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"])
+    step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"] if recipe.clamp else None)
     return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling)[:n_samples]

@@ -65,6 +65,8 @@ class Recipe:
     patience: int = 0             # stop after this many epochs without a better one; 0: never
     best_by: str = "valid_loss"   # which epoch is kept as best: of the lowest valid loss, or "free_run" for the lowest error in free running
     seed: int = 0
+    # when it runs free
+    clamp: bool = True            # keep every feature within the training voice's range; raw samples have no such bounds
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -161,6 +163,7 @@ def _refuse_contradictions(r):
     refuse(r.loss == "world" and r.features != "world", f"loss='world' needs features='world', not {r.features!r}")
     refuse(r.features in ("world", "logmel") and r.scaling != "standardise",
            f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart; set scaling='standardise'")
+    refuse(r.features == "raw" and not r.clamp, "clamp=false has no effect on raw samples, which are not clamped; leave it out")
     refuse(r.features == "raw" and r.scaling == "standardise",
            "scaling='standardise' is for features of many dimensions; for raw samples set scaling='std'")
 
@@ -189,6 +192,11 @@ def parse_setting(text):
         raise ValueError(f"{name}={value} must be {expected}") from None
 
 
+_FRAMES_200 = dict(frame_length=200, scaling="std", n_steps=80, n_units=(256,), optimiser="adam", learning_rate=0.003, schedule="cosine",
+                   max_norm=1.0, batches_per_epoch=20, n_epochs=12)
+_WORLD = dict(features="world", frame_length=240, scaling="standardise", n_steps=50, n_units=(256,), forget_bias=1.0,
+              optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=32, batches_per_epoch=50, n_epochs=6)
+
 RECIPES = {r.name: r for r in (
     Recipe("2016", "the headline run: 1 s frames, 55 million parameters, trained on a Tesla K40 for 125 minutes"),
     Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
@@ -196,8 +204,15 @@ RECIPES = {r.name: r for r in (
     Recipe("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
            features="world", frame_length=240, scaling="standardise", n_steps=50, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
            optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=32, batches_per_epoch=50, n_epochs=25),
-    Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class",
-           frame_length=200, n_steps=80, n_units=(256,), n_epochs=20, learning_rate=0.001, batches_per_epoch=20, max_norm=1.0),
+    Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class: a low loss, and it dies to a constant", **_FRAMES_200),
+    Recipe("frames-200-gaussian", "the same with a Gaussian that is sampled: noise", loss="mixture", n_mixtures=1, **_FRAMES_200),
+    Recipe("world-mse", "good frames and mean squared error: a loop without change", **_WORLD),
+    Recipe("world-residual", "mixture means added to the last frame, and no clamp: it wanders off for good",
+           loss="residual-mixture", n_mixtures=8, clamp=False, **_WORLD),
+    Recipe("world-absolute", "the same with absolute means, and no clamp: it stays", loss="mixture", n_mixtures=8, clamp=False, **_WORLD),
+    Recipe("samples", "the very first attempt: one sample a step, 100 of them a sequence; give it a minute of voice",
+           frame_length=1, scaling="std", n_steps=100, n_units=(128,), optimiser="adam", learning_rate=0.003, schedule="cosine",
+           n_batch=64, batches_per_epoch=50, n_epochs=6),
 )}
 
 
