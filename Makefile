@@ -16,7 +16,6 @@ export JUPYTER_CONFIG_DIR := $(abspath $(VENV))/cache/jupyter
 export JUPYTER_DATA_DIR := $(abspath $(VENV))/cache/jupyter-data
 export JUPYTER_PREFER_ENV_PATH := 1
 export MPLCONFIGDIR := $(abspath $(VENV))/cache/matplotlib
-export MPLBACKEND := agg
 
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 EXECUTED  := $(NOTEBOOKS:notebooks/%.ipynb=build/%.html)
@@ -75,7 +74,7 @@ build/%.html: notebooks/%.ipynb $(READY) $(wildcard vocalsynth_utils/*.py vocals
 
 test: $(READY) | data/voice.wav
 	@mkdir -p build/audio
-	$(BIN)/python -m pytest -q --durations=10 tests
+	MPLBACKEND=agg $(BIN)/python -m pytest -q --durations=10 tests
 	$(BIN)/python -m pytest -q --nbval notebooks
 
 lab: $(READY) | data/voice.wav
