@@ -65,7 +65,7 @@ def train(args):
     """Train a recipe, or go on training a run."""
     from tqdm import tqdm
 
-    from . import dataset, runs, training, voice as singer
+    from . import dataset, generation, runs, training, voice as singer
     from .recipes import get
     folder = Path(args.run or Path("runs") / args.recipe)
     recipe = get(args.recipe)
@@ -85,7 +85,10 @@ def train(args):
             bar.update()
             unit = data.variance if recipe.loss == "mse" else 1.0
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
-    result = runs.open_run(folder).result()
+    run = runs.open_run(folder)
+    if recipe.loss == "world":
+        generation.calibrate(run, data)
+    result = run.result()
     print(f"best epoch {result['best_epoch']} of {result['epochs']}: valid loss {result['valid_loss']:.5g}, test loss {result['test_loss']:.5g}")
     for split in ("valid", "test"):
         print(f"squared error / variance on {split}: {result[f'{split}_error_over_variance']:.4f}; without learning: "

@@ -140,12 +140,12 @@ class Dataset:
         -------
         float32 array of shape (n_batch, n_steps, n_features)
         """
-        if self.rows.ndim == 1:
-            windows = sliding_window_view(self.rows, n_steps * self.n_features)
-            X = windows[starts].reshape(len(starts), n_steps, self.n_features)
-        else:
-            X = self.rows[np.asarray(starts)[:, None] + self.rows_per_frame * np.arange(n_steps)]
-        return self.scaling.apply(as_float(X))
+        X = np.empty((n_steps, len(starts), self.n_features), np.float32).transpose(1, 0, 2)  # time-major memory: the LSTM's own order
+        for sequence, start in zip(X, starts):
+            rows = self.rows[start:start + n_steps * self.rows_per_frame]
+            rows = rows.reshape(n_steps, -1) if self.rows.ndim == 1 else rows[::self.rows_per_frame]
+            sequence[...] = self.scaling.apply(as_float(rows))
+        return X
 
     def sequence(self, split, n_frames):
         """The first `n_frames` frames of one part, scaled: float32 (n_frames, n_features)."""

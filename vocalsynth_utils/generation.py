@@ -5,7 +5,10 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from . import audio, features, model, runs
+from . import audio, calibration, features, model, runs
+
+CALIBRATION_SECONDS = 90
+CALIBRATION_SEED = 1_000_003  # apart from the seeds people choose
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -118,9 +121,14 @@ def load_network(run, checkpoint="best"):
     return network
 
 
-def to_sound(generated, recipe, scaling):
-    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
+def to_sound(generated, recipe, scaling, correction=None):
+    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1].
+
+    `correction` is what `calibration.load` gives for a run.
+    """
     unscaled = scaling.invert(generated)
+    if correction is not None:
+        unscaled = calibration.apply(correction, unscaled)
     y = unscaled.ravel() if recipe.features == "raw" else features.decode(unscaled, recipe)
     broken = ~np.isfinite(y)
     if broken.any():  # a vocoder driven far out of a voice's range
@@ -190,4 +198,32 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
     n_frames = -(-n_samples // recipe.frame_length)
     step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"] if recipe.clamp else None)
-    return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling)[:n_samples]
+    return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling, calibration.load(run))[:n_samples]
+
+
+def calibrate(run, dataset, checkpoint="best"):
+    """Measure what a run of WORLD frames sings against its training part, and keep the correction beside its checkpoints.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset
+        What it was trained on; only its train part is looked at.
+    checkpoint : {"best", "last"}
+
+    Returns
+    -------
+    float64 array of shape (2, 2, n_envelope)
+        See `calibration`; `generate` applies it from then on.
+    """
+    recipe = run.recipe
+    wanted = calibration.moments(dataset.rows[slice(*dataset.ranges["train"])])
+    step = compile_step(load_network(run, checkpoint), 1.0, CALIBRATION_SEED, run.data["bounds"] if recipe.clamp else None)
+    n_frames = CALIBRATION_SECONDS * recipe.sample_rate // recipe.frame_length
+    sung = run.scaling.invert(free_run(step, dataset.sequence("train", recipe.n_steps), n_frames))
+    correction = calibration.nothing()
+    for _ in range(2):  # the second round corrects what the vocoder made of the first correction
+        y = np.clip(features.decode(calibration.apply(correction, sung), recipe), -1, 1)
+        correction = calibration.refine(correction, wanted, calibration.moments(features.encode(y, recipe)))
+    calibration.save(run, correction)
+    return correction
