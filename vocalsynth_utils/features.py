@@ -21,14 +21,11 @@ import numpy as np
 import scipy.fft
 from scipy.signal import get_window
 
+from . import world
 from .mel import griffin_lim, log_mel, mel_filters
+from .world import APERIODICITY, F0_CEIL, F0_DEFAULT, F0_FLOOR, LOG_F0, N_ENVELOPE, ROW_SECONDS, VOICING, finer, hold_f0  # noqa: F401
 
 FEATURES = ("raw", "fft", "world", "logmel")
-ROW_SECONDS = 0.005           # between WORLD rows
-F0_FLOOR, F0_CEIL = 80.0, 500.0  # Hz, what the pitch tracker searches
-F0_DEFAULT = 150.0            # Hz, held when a recording has no voiced frame at all
-N_ENVELOPE = 24               # coefficients of the spectral envelope; 40 or all of them measure no better
-LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row; the envelope follows
 N_MELS = 64
 CHUNK_SECONDS = 60            # analysed or synthesised at a time: bounds memory, feeds every core
 MAX_THREADS = 4               # a chunk takes about 150 MB while it is worked on
@@ -45,8 +42,7 @@ def n_features(recipe):
     """
     _check(recipe)
     if recipe.features == "world":
-        import pyworld
-        return 2 + pyworld.get_num_aperiodicities(recipe.sample_rate) + N_ENVELOPE
+        return world.n_features(recipe.sample_rate)
     return N_MELS if recipe.features == "logmel" else recipe.frame_length
 
 
@@ -59,7 +55,7 @@ def row_length(recipe):
     """
     _check(recipe)
     if recipe.features == "world":
-        return int(round(ROW_SECONDS * recipe.sample_rate))
+        return world.row_length(recipe.sample_rate)
     return 1 if recipe.features == "raw" else recipe.frame_length
 
 
@@ -134,31 +130,7 @@ def decode(frames, recipe):
         return frames.astype(np.float32).ravel()
     if recipe.features == "fft":
         return _inverse_fft(frames)
-    synthesise = _synthesise_world if recipe.features == "world" else _synthesise_log_mel
-    return _in_chunks(synthesise, frames, recipe)
-
-
-def hold_f0(log_f0, voiced):
-    """Log F0 held at its last value through unvoiced rows.
-
-    A jump to 0 Hz and back would be by far the largest movement in the frame;
-    held, the melody is a line without gaps and voicing says where it sounds.
-
-    Parameters
-    ----------
-    log_f0 : float array of shape (n_rows,), valid where voiced
-    voiced : bool array of shape (n_rows,)
-
-    Returns
-    -------
-    float array of shape (n_rows,)
-        Rows before the first voiced one take its F0.
-    """
-    if not voiced.any():
-        return np.full_like(log_f0, np.log(F0_DEFAULT))
-    last = np.maximum.accumulate(np.where(voiced, np.arange(len(voiced)), 0))  # last voiced row up to each
-    last[:voiced.argmax()] = voiced.argmax()
-    return log_f0[last]
+    return _in_chunks(_SYNTHESISERS[recipe.features], frames, recipe)
 
 
 def _check(recipe):
@@ -201,33 +173,6 @@ def _inverse_fft(frames):
     return scipy.fft.irfft(spectrum, frames.shape[1], norm="ortho").astype(np.float32).ravel()
 
 
-# ---- world: M. Morise et al., "WORLD", IEICE Trans. E99-D (2016), through PyPI's pyworld
-
-def _world_rows(y, recipe):
-    import pyworld
-    sr = recipe.sample_rate
-    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
-    f0 = pyworld.stonemask(y, f0, times, sr)
-    envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr), sr, N_ENVELOPE)
-    aperiodicity = pyworld.code_aperiodicity(pyworld.d4c(y, f0, times, sr), sr)
-    log_f0 = np.log(np.clip(f0, F0_FLOOR, F0_CEIL))
-    rows = np.concatenate([log_f0[:, None], (f0 > 0)[:, None], aperiodicity, envelope], axis=1)
-    return rows[:len(y) // row_length(recipe)].astype(np.float32)
-
-
-def _synthesise_world(frames, recipe):
-    import pyworld
-    sr, frames = recipe.sample_rate, frames.astype(np.float64)
-    voiced = frames[:, VOICING] > 0.5
-    f0 = np.where(voiced, np.exp(np.clip(frames[:, LOG_F0], np.log(F0_FLOOR), np.log(F0_CEIL))), 0.0)
-    n_fft = pyworld.get_cheaptrick_fft_size(sr)
-    first = frames.shape[1] - N_ENVELOPE
-    coded = np.ascontiguousarray(np.minimum(frames[:, APERIODICITY:first], 0) * voiced[:, None])
-    aperiodicity = pyworld.decode_aperiodicity(coded, sr, n_fft)
-    envelope = pyworld.decode_spectral_envelope(np.ascontiguousarray(frames[:, first:]), sr, n_fft)
-    return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * recipe.frame_length / sr)
-
-
 # ---- logmel
 
 def _log_mel_rows(y, recipe):
@@ -247,7 +192,9 @@ def _synthesise_log_mel(frames, recipe):
     return y[2 * hop:2 * hop + len(frames) * hop]
 
 
-_ENCODERS = {"fft": _fft_rows, "world": _world_rows, "logmel": _log_mel_rows}
+_ENCODERS = {"fft": _fft_rows, "world": lambda y, recipe: world.analyse(y, recipe.sample_rate), "logmel": _log_mel_rows}
+_SYNTHESISERS = {"world": lambda frames, recipe: world.synthesise(frames, recipe.frame_length, recipe.sample_rate),
+                 "logmel": _synthesise_log_mel}
 
 
 def _in_chunks(synthesise, frames, recipe):
