@@ -56,7 +56,7 @@ export FIND_PYTHON
 $(READY): requirements.lock pyproject.toml
 	@eval "$$FIND_PYTHON"; set -e; \
 	echo "[set-up] $$("$$found" --version) in $(VENV), packages from requirements.lock (about a minute)"; \
-	rm -rf $(VENV); "$$found" -m venv $(VENV); \
+	rm -rf $(VENV); "$$found" -m venv $(VENV); mkdir -p $(VENV)/cache; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	touch $@
