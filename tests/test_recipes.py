@@ -47,7 +47,7 @@ def test_settings_of_another_type_are_refused(text):
     dict(input_dropout=1.0), dict(momentum=1.0), dict(optimiser="adam", momentum=0.9), dict(optimiser="nesterov"),
     dict(batches_per_epoch=3, n_offsets=2), dict(stateful=True, n_offsets=2), dict(gradient_steps=50), dict(features="world"),
     dict(p_teacher=1.1), dict(p_teacher=0.5, n_epochs=1), dict(free_steps=49), dict(free_steps=3, loss="mixture", n_mixtures=2),
-    dict(free_steps=3, stateful=True), dict(free_steps=3, gradient_steps=5), dict(best_by="luck"), dict(clamp=False),
+    dict(free_steps=3, stateful=True), dict(free_steps=3, gradient_steps=5), dict(best_by="luck"), dict(patience=3, best_by="last"), dict(clamp=False),
     dict(scaling="standardise"), dict(seed=True), dict(features="mel")])
 def test_bad_and_contradictory_values_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):

@@ -174,3 +174,10 @@ def test_parameter_count_is_the_one_on_record(name, n_parameters):
 def test_parameter_count_of_the_smaller_run_on_record():
     recipe = get("2016").replace(frame_length=2000, n_units=(300, 300, 300))
     assert model.count_parameters(model.build_network(recipe, 2000)) == 4_810_100
+
+
+def test_best_by_last_keeps_the_end_of_the_annealing(data, tmp_path):
+    list(training.train(TINY.replace(best_by="last", learning_rate=0.5, optimiser="adam"), data, tmp_path / "run"))
+    best, last = parameters_of(tmp_path / "run", "best"), parameters_of(tmp_path / "run", "last")
+    assert all(np.array_equal(best[k], last[k]) for k in last)
+    assert runs.open_run(tmp_path / "run").result()["best_epoch"] == 3

@@ -102,7 +102,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
         rows = restore(trainer, run) if resume else []
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
-            if time.monotonic() > deadline or _out_of_patience(rows, recipe.patience):
+            if time.monotonic() > deadline or _out_of_patience(rows, recipe):
                 break
             started = time.monotonic()
             train_loss = _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop)
@@ -115,7 +115,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
             rows.append(row)
             run.append_log(row)
             run.save("last", checkpoint(trainer), epoch=epoch, valid_loss=valid_loss)
-            if _best_epoch(rows) == epoch:
+            if _best_epoch(rows, recipe) == epoch:
                 run.keep_as_best()
             yield rows[-1]
         if rows:
@@ -156,14 +156,16 @@ def _log_row(rows, epoch, train_loss, valid_loss, duration):
             "duration": round(duration, 3)}
 
 
-def _out_of_patience(rows, patience):
+def _out_of_patience(rows, recipe):
     """True when the best epoch is `patience` epochs ago."""
-    return bool(patience and rows) and len(rows) - _best_epoch(rows) >= patience
+    return bool(recipe.patience and rows) and len(rows) - _best_epoch(rows, recipe) >= recipe.patience
 
 
-def _best_epoch(rows):
-    """The epoch whose parameters are kept as best: of the lowest free-running error where it is measured, else of the lowest valid loss."""
-    return min(rows, key=lambda r: r.get("valid_free_run", r["valid_loss"]))["epoch"]
+def _best_epoch(rows, recipe):
+    """The epoch whose parameters are kept as best, by the recipe's `best_by`."""
+    if recipe.best_by == "last":
+        return rows[-1]["epoch"]
+    return min(rows, key=lambda r: r["valid_free_run" if recipe.best_by == "free_run" else "valid_loss"])["epoch"]
 
 
 def restore(trainer, run):
