@@ -1,4 +1,4 @@
-"""Figures of where free running leads: the attractor a network falls into, and what remedies do against it."""
+"""Figures of where free running leads: the attractor a network falls into, whether it has, and what remedies do against it."""
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -41,6 +41,34 @@ def attractor(reference, generated, lag=8, ax=None, title=None):
     ax.plot(generated[-1 - lag], generated[-1], "o", color=COLOURS["valid"], markersize=7, zorder=5, label="where it ends")
     legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return dress(ax, "x(t)", f"x(t + {lag} samples)", title, grid=None)
+
+
+def recurrence(y, length=1000, farthest=4000):
+    """How nearly a signal's end has been there before: 0 for a constant and for any loop, near its own level for a voice.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,)
+    length : int
+        Samples of the end that are looked for.
+    farthest : int
+        Samples to go back at most.
+
+    Returns
+    -------
+    float
+        Root mean square difference to the most similar earlier stretch, in units of `y`.
+
+    Examples
+    --------
+    >>> round(recurrence(np.sin(0.5 * np.arange(8000))), 2)
+    0.0
+    """
+    y = np.asarray(y, float)[-(length + farthest):]
+    if len(y) < 2 * length:
+        raise ValueError(f"y has {len(y)} samples; use length <= {len(y) // 2}")
+    earlier = np.lib.stride_tricks.sliding_window_view(y[:-1], length)
+    return float(np.sqrt(np.square(earlier - y[-length:]).mean(axis=1).min()))
 
 
 def remedies(rows, measures, axes=None):
