@@ -57,8 +57,10 @@ class Statistics:
         other.n, other.min, other.max = len(block), block.min(axis=0), block.max(axis=0)
         if not np.all(np.isfinite(other.min) & np.isfinite(other.max)):
             raise ValueError("block has NaN or infinite values; statistics of it would be NaN")
-        other.mean = block.mean(axis=0, dtype=np.float64)
-        other._sum_of_squares = np.square(block - other.mean).sum(axis=0)
+        centred = block.astype(np.float64)
+        other.mean = centred.mean(axis=0)
+        centred -= other.mean
+        other._sum_of_squares = np.einsum("i...,i...->...", centred, centred)
         self.merge(other)
 
     def merge(self, other):
