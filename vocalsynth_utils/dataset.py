@@ -195,7 +195,7 @@ def prepare(recording, recipe, folder):
         n_train, n_valid, _ = frames.split_sizes(len(signal))
         ends = (0, n_train, n_train + n_valid, len(signal))
         if recipe.features != "raw":
-            encoded = [features.encode(as_float(signal[a:b]), recipe) for a, b in zip(ends, ends[1:])]
+            encoded = [features.encode(signal[a:b], recipe) for a, b in zip(ends, ends[1:])]
             ends = np.cumsum([0] + [len(e) for e in encoded]).tolist()
             rows = _write_rows(part / "rows.npy", encoded, np.float32)
         statistics = frames.Statistics()

@@ -64,7 +64,7 @@ def encode(y, recipe):
 
     Parameters
     ----------
-    y : float array of shape (n_samples,), full scale 1
+    y : float array of shape (n_samples,), full scale 1, or int16
         May be memory-mapped: it is read in chunks.
     recipe : Recipe
 
@@ -92,6 +92,8 @@ def encode(y, recipe):
     def chunk(start):
         first, last = max(0, start - overlap), min(n_rows, start + step + overlap)
         part = np.asarray(y[first * row:last * row], dtype=np.float64)
+        if y.dtype == np.int16:
+            part /= 32768
         if not np.isfinite(part).all():
             raise ValueError("y holds NaN or infinite samples; repair the recording first")
         stop = min(start + step, n_rows)
