@@ -105,7 +105,7 @@ def remedies(rows, measures, axes=None):
         for y, v in zip(height, values):
             ax.plot(v, np.full(len(v), y), ".", color=INK, markersize=4, zorder=5)
         ax.set_yticks(height, names)
-        low, high = min(v.min() for v in values), max(v.max() for v in values)
-        ax.set_xlim(min(0, low) - 0.04 * max(high, 1e-3), 1.12 * max(high, 1e-3))
+        low, high = min(v.min() for v in values), max(max(v.max(), v.mean() + (v.std(ddof=1) if len(v) > 1 else 0)) for v in values)
+        ax.set_xlim(min(0, low) - 0.04 * max(high, 1e-3), 1.08 * max(high, 1e-3))
         dress(ax, label, grid="x")
     return axes
