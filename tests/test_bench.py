@@ -63,7 +63,7 @@ def test_growth_is_measured_at_every_value():
     assert [row["value"] for row in rows] == [2, 4]
     assert rows[1]["flops"] == 2 * rows[0]["flops"]
     assert rows[1]["expected_s"] == pytest.approx(2 * rows[0]["expected_s"])
-    axes = cost.plot_growth(rows, "n_batch")
-    assert axes.get_xlabel() == "batch"
+    figure = cost.plot_growth({"n_batch": rows})
+    assert [ax.get_xlabel() for ax in figure.axes] == ["batch", "batch"]
     with pytest.raises(ValueError, match="vary is 'layers'"):
         cost.growth("layers")

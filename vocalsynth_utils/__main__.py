@@ -214,7 +214,8 @@ def parser():
 
 def main(argv=None):
     """Run one command; returns the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is an interruption like Ctrl-C
+    for polite in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs are started deaf to it
+        signal.signal(polite, signal.default_int_handler)
     args = parser().parse_args(argv)
     try:
         args.function(args)

@@ -282,11 +282,18 @@ def add_arguments(parser):
     parser.add_argument("--quick", action="store_true", help="a tiny network, in seconds: whether it works, not how fast")
     parser.add_argument("--no-scan", action="store_true", help="leave stock Lasagne out, which compiles for minutes")
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="I/U/S/B", help="inputs/units/steps/batch")
+    parser.add_argument("--growth", metavar="FILE", help="measure instead how cost grows with each size, and write it as JSON")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each program")
 
 
 def main(args):
     """Run the benchmarks of parsed arguments; returns what to print."""
+    if args.growth:
+        from . import cost, runs
+        grown = {vary: cost.growth(vary, repeats=args.repeats) for vary in cost.GROWTH}
+        with runs.atomic(args.growth, "w") as file:
+            json.dump(grown, file, indent=1)
+        return args.growth
     for shape in args.shapes:
         parse_shape(shape)
     found = bench(tuple(args.shapes), args.repeats, not args.no_scan, args.quick)

@@ -54,26 +54,33 @@ def growth(vary, values=None, base=None, repeats=5):
     return [{**row, "expected_s": float(speed * row["flops"])} for row in rows]
 
 
-def plot_growth(rows, vary, ax=None):
-    """Seconds of a training step against one size, with the line that the operations alone would give.
+def plot_growth(growths):
+    """Seconds and memory of a training step against each size, with the line each should follow.
 
     Parameters
     ----------
-    rows : list of dict
-        From `growth`.
-    vary : str
-        What was varied.
-    ax : matplotlib axes, optional
+    growths : dict of str to list of dict
+        From `growth`, by what was varied.
 
     Returns
     -------
-    matplotlib axes
+    matplotlib figure
+        Above, CPU seconds with the operations at one speed dashed; below, peak
+        memory with the straight line through its ends dashed.
     """
-    from .plot_style import COLOURS, dress, legend, new_axes
-    ax = new_axes(ax, (4.5, 3))
-    values = [row["value"] for row in rows]
-    ax.plot(values, [row["expected_s"] for row in rows], "--", color=COLOURS["reference"], label="by operations")
-    ax.plot(values, [row["cpu_s"] for row in rows], "o-", color=COLOURS["train"], label="measured")
-    dress(ax, LABELS[vary], "CPU seconds per training step")
-    legend(ax)
-    return ax
+    import matplotlib.pyplot as plt
+
+    from .plot_style import COLOURS, dress, legend
+    figure, axes = plt.subplots(2, len(growths), figsize=(3 * len(growths), 4.6), layout="constrained", squeeze=False)
+    for (time_ax, memory_ax), (vary, rows) in zip(axes.T, growths.items()):
+        values, memory = [row["value"] for row in rows], [row["rss_mb"] for row in rows]
+        time_ax.plot(values, [row["expected_s"] for row in rows], "--", color=COLOURS["reference"], label="by operations")
+        time_ax.plot(values, [row["cpu_s"] for row in rows], "o-", color=COLOURS["train"], label="measured")
+        memory_ax.plot([values[0], values[-1]], [memory[0], memory[-1]], "--", color=COLOURS["reference"], label="straight line")
+        memory_ax.plot(values, memory, "o-", color=COLOURS["train"], label="measured")
+        first = vary == next(iter(growths))
+        dress(time_ax, LABELS[vary], "CPU seconds a step" if first else "")
+        dress(memory_ax, LABELS[vary], "peak memory (MB)" if first else "")
+    legend(axes[0, 0])
+    legend(axes[1, 0])
+    return figure
