@@ -1,0 +1,57 @@
+"""A trained run made small enough to share: parameters without what only training needs.
+
+    python -m vocalsynth_utils.export RUN FOLDER
+"""
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from . import runs
+
+KEPT = ("log.csv", "calibration.json", "result.json")
+OPTIMISER = "optimiser."  # what a checkpoint's names of optimiser state begin with
+
+
+def export(run, folder):
+    """Copy a run's best parameters, and all that generating from them needs, into a new folder.
+
+    The optimiser's state, two thirds of a checkpoint under Adam, stays behind,
+    so the copy sings but cannot be trained on; so does the dataset, so it is
+    primed with a recording, or with nothing.
+
+    Parameters
+    ----------
+    run : runs.Run
+    folder : path
+        Made if need be; must hold no run yet.
+
+    Returns
+    -------
+    runs.Run
+
+    Raises
+    ------
+    ValueError
+        When the run has no checkpoint, or the folder holds a run.
+    """
+    arrays, meta = run.load("best")
+    runs.check_free(folder)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = run._replace(folder=folder, data=dict(run.data, folder="dataset"))  # which is not there: no path of this machine's
+    shared.save("best", {name: a for name, a in arrays.items() if not name.startswith(OPTIMISER)}, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
+    described = json.loads((run.folder / "recipe.json").read_text())
+    with runs.atomic(folder / "recipe.json", "w") as file:
+        json.dump(dict(described, data=shared.data), file, indent=1)
+    for name in KEPT:
+        if (run.folder / name).exists():
+            shutil.copyfile(run.folder / name, folder / name)
+    return shared
+
+
+if __name__ == "__main__":
+    try:
+        export(runs.open_run(sys.argv[1]), sys.argv[2])
+    except (ValueError, OSError, IndexError) as error:
+        sys.exit(f"{error}\nusage: python -m vocalsynth_utils.export RUN FOLDER")
