@@ -83,6 +83,7 @@ def test_voice_has_exactly_the_seconds_asked_for(tmp_path):
     (["generate", "{tmp}", "{tmp}/out.wav", "--seconds", "1"], "holds no run"),
     (["generate", "{run}", "{tmp}/out.wav", "--seconds", "-1"], "must be a number above 0"),
     (["generate", "{run}", "{tmp}/out.wav", "--seconds", "1", "--primer", "nothing.wav"], "nothing.wav"),
+    (["generate", "{run}", "{tmp}/out.wav", "--seconds", "1e9"], "more than a WAV file holds"),
     (["generate", "{run}", "{tmp}/no/out.wav", "--seconds", "1"], "does not exist"),
     (["sing"], "invalid choice"),
     (["generate", "{run}"], "required"),

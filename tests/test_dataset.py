@@ -104,7 +104,7 @@ def test_features_have_baselines_too(recording, tmp_path):
 
 
 @pytest.mark.parametrize("seconds, changes, words", [
-    (0.01, {}, "less than one sequence|fewer"), (2.0, dict(frame_length=3000), "n_steps <= "), (2.0, dict(n_steps=500), "n_steps <= ")])
+    (0.01, {}, "less than one sequence|fewer"), (2.0, dict(frame_length=1500), "n_steps <= 2"), (2.0, dict(frame_length=3000), "frame_length <= 320"), (2.0, dict(n_steps=500), "n_steps <= ")])
 def test_too_short_a_recording_is_said_and_leaves_nothing(tmp_path, seconds, changes, words):
     audio.write(tmp_path / "short.wav", np.random.default_rng(1).normal(0, 0.1, int(seconds * 16000)).astype(np.float32), 16000)
     with pytest.raises(ValueError, match=words):

@@ -222,6 +222,9 @@ def main(argv=None):
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"vocalsynth_utils {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"vocalsynth_utils {args.command}: out of memory ({error}); use a smaller recipe, n_batch or length", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"vocalsynth_utils {args.command}: interrupted; everything up to the last whole epoch is kept", file=sys.stderr)
         return 130

@@ -118,10 +118,12 @@ class Dataset:
         length = n_steps * self.rows_per_frame
         if end - first < length:
             sr, frame_length = self.settings["sample_rate"], self.settings["frame_length"]
+            shortest = min(b - a for a, b in self.ranges.values())  # what fits there fits everywhere
+            remedy = (f"n_steps <= {shortest // self.rows_per_frame}" if shortest >= 2 * self.rows_per_frame
+                      else f"frame_length <= {shortest * self.row_length // n_steps}")
             raise ValueError(
                 f"the {split} part holds {(end - first) * self.row_length / sr:g} s, less than one sequence of n_steps={n_steps} frames "
-                f"of {frame_length} samples ({n_steps * frame_length / sr:g} s); use n_steps <= "
-                f"{(end - first) // self.rows_per_frame}, shorter frames or a longer recording")
+                f"of {frame_length} samples ({n_steps * frame_length / sr:g} s); use {remedy} or a longer recording")
         if n_offsets > self.rows_per_frame:
             raise ValueError(f"n_offsets={n_offsets} shifts by less than a row; use n_offsets <= {self.rows_per_frame}")
         shifts = frames.offsets(self.rows_per_frame, n_offsets)

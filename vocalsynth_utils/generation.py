@@ -196,6 +196,9 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
     n_samples = round(seconds * recipe.sample_rate)
     if n_samples < 1:
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
+    if 2 * n_samples > audio.MAX_WAV_BYTES:
+        longest = audio.MAX_WAV_BYTES // 2 // recipe.sample_rate
+        raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, and several files")
     n_frames = -(-n_samples // recipe.frame_length)
     step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"] if recipe.clamp else None)
     return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling, calibration.load(run))[:n_samples]
