@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-import scipy.fft
-import scipy.linalg
 from numpy.lib import format as npy
-from numpy.lib.stride_tricks import sliding_window_view
 
 from . import audio, features, frames
+from .baselines import baselines  # noqa: F401  of a dataset
 
 SPLITS = ("train", "valid", "test")
 BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
 BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache holds
-LINEAR_ORDER = 400  # past samples the linear-prediction baseline sees
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
 
 
@@ -148,6 +145,10 @@ class Dataset:
             rows = rows.reshape(n_steps, -1) if self.rows.ndim == 1 else rows[::self.rows_per_frame]
             sequence[...] = self.scaling.apply(as_float(rows))
         return X
+
+    def scaled(self, first, end):
+        """Rows from `first` up to `end`, scaled: float32."""
+        return self.scaling.apply(as_float(self.rows[first:end]))
 
     def sequence(self, split, n_frames):
         """The first `n_frames` frames of one part, scaled: float32 (n_frames, n_features)."""
@@ -282,78 +283,3 @@ def _write_rows(path, blocks, dtype):
         npy.write_array_header_1_0(out, header())  # numpy pads headers so that the length can grow in place
         assert out.tell() == length
     return np.load(path, mmap_mode="r")
-
-
-def baselines(dataset, n_steps, split="valid"):
-    """Losses of three predictors that have learned no network.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    n_steps : int
-        Frames in a sequence; each sequence's first frame is never predicted.
-    split : {"train", "valid", "test"}
-
-    Returns
-    -------
-    dict
-        Mean squared error in units of the train part's variance:
-        ``"mean"`` always says the train mean; ``"repeat"`` says the last frame
-        again; ``"linear"`` is linear prediction fitted on the train part, from
-        the last 400 samples (raw frames) or the last two frames (features).
-    """
-    predict = _linear_prediction(dataset, n_steps)
-    mean = dataset.scaling.mean_of_scaled
-    totals, n = np.zeros(3), 0
-    for start in dataset.starts(split, n_steps):
-        X = dataset.batch([start], n_steps)[0]
-        target = X[1:]
-        for i, prediction in enumerate((mean, X[:-1], predict(X))):
-            totals[i] += np.square(target - prediction, dtype=np.float64).sum()
-        n += target.size
-    return dict(zip(("mean", "repeat", "linear"), (totals / n / dataset.variance).tolist()))
-
-
-def _linear_prediction(dataset, n_steps):
-    """Least-squares prediction of X[1:] from what came before, as a function of X (n_steps, n_features)."""
-    mean = dataset.scaling.mean_of_scaled
-    if dataset.rows.ndim == 1:
-        weights = _levinson_weights(dataset, dataset.n_features)  # (LINEAR_ORDER, frame_length)
-
-        def predict(X):
-            past = np.concatenate([np.zeros(LINEAR_ORDER, np.float32), (X - mean)[:-1].ravel()])
-            ends = LINEAR_ORDER + X.shape[1] * np.arange(1, len(X))
-            windows = past[ends[:, None] - 1 - np.arange(LINEAR_ORDER)]  # newest sample first
-            return windows @ weights + mean
-        return predict
-
-    def past(X):
-        before = np.concatenate([X[:1], X[:-2]])
-        return np.hstack([X[:-1], before, np.ones((len(X) - 1, 1), X.dtype)]).astype(np.float64)  # (n_steps - 1, 2 n_features + 1)
-
-    gram = cross = 0.0
-    for start in dataset.starts("train", n_steps):
-        X = dataset.batch([start], n_steps)[0]
-        A = past(X)
-        gram, cross = gram + A.T @ A, cross + A.T @ X[1:]
-    weights = scipy.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), cross, assume_a="pos")
-    return lambda X: past(X) @ weights
-
-
-def _levinson_weights(dataset, horizon):
-    """Best linear weights (LINEAR_ORDER, horizon) from past samples to each of the next `horizon` ones.
-
-    Normal equations of linear prediction: a Toeplitz matrix of the
-    autocorrelation, one right-hand side for each distance ahead.
-    """
-    first, end = dataset.ranges["train"]
-    n_lags = LINEAR_ORDER + horizon
-    length = max(BLOCK // 2, 4 * n_lags)
-    autocorrelation = np.zeros(n_lags)
-    for start in np.linspace(first, max(first, end - length), 16).astype(int) if end - first > 16 * length else range(first, end, length):
-        x = dataset.scaling.apply(as_float(dataset.rows[start:min(start + length, end)])) - dataset.scaling.mean_of_scaled
-        size = scipy.fft.next_fast_len(len(x) + n_lags, real=True)
-        autocorrelation += scipy.fft.irfft(np.abs(scipy.fft.rfft(x.astype(np.float64), size)) ** 2, size)[:n_lags]
-    autocorrelation[0] *= 1 + 1e-7  # keeps the system well-posed where a voice has no energy
-    ahead = sliding_window_view(autocorrelation[1:], horizon)[:LINEAR_ORDER].copy()  # ahead[i, k] = r[1 + i + k]
-    return scipy.linalg.solve_toeplitz(autocorrelation[:LINEAR_ORDER], ahead).astype(np.float32)
