@@ -1,6 +1,7 @@
 # make        set up, run every notebook on the built-in voice, results under build/
 # make test   set up, run the tests and the notebooks' own check
 # make lab    open the notebooks in JupyterLab
+# LAB_FLAGS=... is passed on to it, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter (3.9, 3.10 or 3.11).
 
 SHELL := /bin/bash
@@ -78,7 +79,7 @@ test: $(READY) | data/voice.wav
 	$(BIN)/python -m pytest -q --nbval notebooks
 
 lab: $(READY) | data/voice.wav
-	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=.
+	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
 
 clean:
 	rm -rf build
