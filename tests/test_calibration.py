@@ -41,3 +41,10 @@ def test_a_voice_that_is_always_voiced_leaves_the_other_half_uncorrected():
     always[:, VOICING] = 1
     correction = calibration.refine(calibration.nothing(), calibration.moments(rows(6)), calibration.moments(always))
     assert np.array_equal(correction[0], calibration.nothing()[0])
+
+
+def test_a_samples_own_chance_is_not_taken_for_the_vocoders_colour():
+    wanted, before = calibration.moments(rows(7)), calibration.moments(rows(8, scale=0.9, shift=0.2))
+    assert np.allclose(calibration.coloured(wanted, before, before), wanted)
+    after = before + np.array([[[0.3], [0.0]]])  # the vocoder shifts every mean
+    assert np.allclose(calibration.coloured(wanted, before, after)[:, 0], wanted[:, 0] + 0.3)

@@ -2,10 +2,11 @@
 
 A mixture's draws are a little duller than the voice, and the vocoder colours
 what it synthesises.  Both are fixed faults, so they are measured once and
-undone: the run sings, what it sang is analysed exactly as its recording was,
-and each dimension of the envelope gets the shift and the scale, for voiced and
-unvoiced frames apart, that bring it back to the training part's.  Nothing is
-fed back into the network, and nothing but the training part is looked at.
+undone: the run sings, a part of what it sang is synthesised and analysed
+exactly as its recording was, and each dimension of the envelope gets the shift
+and the scale, for voiced and unvoiced frames apart, that bring it back to the
+training part's.  Nothing is fed back into the network, and nothing but the
+training part is looked at.
 
 References
 ----------
@@ -56,6 +57,24 @@ def refine(correction, wanted, measured):
     shift = wanted[:, 0] - scale * measured[:, 0]
     refined = np.stack([scale * correction[:, 0], scale * correction[:, 1] + shift], axis=1)
     return np.where(np.isfinite(refined), refined, correction)
+
+
+def coloured(wanted, before, after):
+    """What the vocoder makes of frames whose moments are as wanted, from what it makes of a sample of them.
+
+    The sample is compared with itself, before and after, so its own chance
+    deviation from what is wanted drops out.
+
+    Parameters
+    ----------
+    wanted, before, after : float arrays of shape (2, 2, n_envelope), from `moments`
+
+    Returns
+    -------
+    float64 array of shape (2, 2, n_envelope)
+    """
+    mean = wanted[:, 0] + after[:, 0] - before[:, 0]
+    return np.stack([mean, wanted[:, 1] * after[:, 1] / np.maximum(before[:, 1], 1e-6)], axis=1)
 
 
 def apply(correction, frames):

@@ -7,7 +7,9 @@ import theano.tensor as T
 
 from . import audio, calibration, features, model, runs
 
-CALIBRATION_SECONDS = 90
+CALIBRATION_SECONDS = 60
+CALIBRATION_VOICES = 16  # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
+CODEC_VOICES = 2         # of them go through the vocoder, which colours them all alike
 CALIBRATION_SEED = 1_000_003  # apart from the seeds people choose
 
 
@@ -87,23 +89,41 @@ def compile_step(network, temperature=1.0, seed=0, bounds=None):
         n_features), state a list of arrays (1, n_units): hid and cell of each
         LSTM layer, or None for the layers' initial state of zeros.
     """
-    x, uniform, normal = T.matrix("frames"), T.matrix("uniform"), T.matrix("normal")
+    together, rng = compile_voices(network, temperature, bounds), np.random.default_rng(seed)
+
+    def step(frames, state):
+        frame, state = together(frames[None], state, rng)
+        return frame[0], state
+    return step
+
+
+def compile_voices(network, temperature=1.0, bounds=None):
+    """As `compile_step`, for several voices at once, each with its own state: many cost little more than one.
+
+    Returns
+    -------
+    callable
+        ``step(frames, state, rng) -> (frame, state)``; frames float32 (n_voices,
+        n_steps, n_features), frame (n_voices, n_features), state a list of
+        arrays (n_voices, n_units), or None.
+    """
+    x, uniform, normal = T.tensor3("frames"), T.matrix("uniform"), T.matrix("normal")
     given = model.state_variables(network)
-    hids, finals = model.run(network, x.dimshuffle("x", 0, 1), given)  # (1, n_steps, n_units)
-    following = network.head.sample(hids[:, -1], T.unbroadcast(x[-1:], 0), uniform, normal, np.float32(temperature))[0]
+    hids, finals = model.run(network, x, given)  # (n_voices, n_steps, n_units)
+    following = network.head.sample(hids[:, -1], x[:, -1], uniform, normal, np.float32(temperature))
     if bounds is not None:
         following = T.clip(following, *(np.asarray(b, np.float32) for b in bounds))
     flat = [s for pair in given for s in pair]
     run_once = theano.function([x, uniform, normal] + flat, [following] + [s for pair in finals for s in pair], on_unused_input="ignore")
-    zeros = [np.zeros((1, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
-    rng = np.random.default_rng(seed)
-    n_uniform, n_normal = network.head.n_uniform, network.head.n_normal
 
-    def step(frames, state):
-        uniform = rng.uniform(1e-12, 1, (1, n_uniform)).astype(np.float32)
-        normal = rng.standard_normal((1, n_normal), np.float32)
-        frame, *state = run_once(np.asarray(frames, np.float32), uniform, normal, *(zeros if state is None else state))
-        return frame, [s.copy() for s in state]  # the compiled function reuses its own buffers
+    def step(frames, state, rng):
+        n = len(frames)
+        if state is None:
+            state = [np.zeros((n, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
+        uniform = rng.uniform(1e-12, 1, (n, network.head.n_uniform)).astype(np.float32)
+        normal = rng.standard_normal((n, network.head.n_normal), np.float32)
+        frame, *state = (np.array(v) for v in run_once(np.asarray(frames, np.float32), uniform, normal, *state))
+        return frame, state  # copies: the compiled function reuses its own buffers
     return step
 
 
@@ -220,13 +240,22 @@ def calibrate(run, dataset, checkpoint="best"):
         See `calibration`; `generate` applies it from then on.
     """
     recipe = run.recipe
-    wanted = calibration.moments(dataset.rows[slice(*dataset.ranges["train"])])
-    step = compile_step(load_network(run, checkpoint), 1.0, CALIBRATION_SEED, run.data["bounds"] if recipe.clamp else None)
+    first, end = dataset.ranges["train"]
+    wanted = calibration.moments(dataset.rows[first:end])
+    rng = np.random.default_rng(CALIBRATION_SEED)
+    step = compile_voices(load_network(run, checkpoint), bounds=run.data["bounds"] if recipe.clamp else None)
+    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, CALIBRATION_VOICES)
+    heard, state = dataset.batch(starts, recipe.n_steps), None
     n_frames = CALIBRATION_SECONDS * recipe.sample_rate // recipe.frame_length
-    sung = run.scaling.invert(free_run(step, dataset.sequence("train", recipe.n_steps), n_frames))
-    correction = calibration.nothing()
-    for _ in range(2):  # the second round corrects what the vocoder made of the first correction
-        y = np.clip(features.decode(calibration.apply(correction, sung), recipe), -1, 1)
-        correction = calibration.refine(correction, wanted, calibration.moments(features.encode(y, recipe)))
+    sung = np.empty((CALIBRATION_VOICES, n_frames, dataset.n_features), np.float32)
+    for i in range(n_frames):
+        sung[:, i], state = step(heard, state, rng)
+        heard = sung[:, i:i + 1]
+    sung = run.scaling.invert(sung.reshape(-1, dataset.n_features))
+    correction = calibration.refine(calibration.nothing(), wanted, calibration.moments(sung))
+    part = calibration.apply(correction, sung[:CODEC_VOICES * n_frames])
+    y = np.clip(features.decode(part, recipe), -1, 1)
+    coloured = calibration.coloured(wanted, calibration.moments(part), calibration.moments(features.encode(y, recipe)))
+    correction = calibration.refine(correction, wanted, coloured)
     calibration.save(run, correction)
     return correction

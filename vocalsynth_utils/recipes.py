@@ -203,8 +203,8 @@ RECIPES = {r.name: r for r in (
     Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
            frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001, epsilon=1e-12),
     Recipe("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
-           features="world", frame_length=240, scaling="standardise", n_steps=100, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
-           optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=16, batches_per_epoch=50, n_epochs=24,
+           features="world", frame_length=240, scaling="standardise", n_steps=200, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
+           optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=8, batches_per_epoch=50, n_epochs=24,
            best_by="last"),  # the likelihood does not rank how a network sings; the end of the annealing does as well as any epoch
     Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class: a low loss, and it dies to a constant", **_FRAMES_200),
     Recipe("frames-200-gaussian", "the same with a Gaussian that is sampled: noise", loss="mixture", n_mixtures=1, **_FRAMES_200),
