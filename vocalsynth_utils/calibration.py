@@ -1,17 +1,20 @@
-"""Give a generated voice the mean and the spread of the one it learned from.
+"""Give a generated voice the mean and the covariance of the one it learned from.
 
 A mixture's draws are a little duller than the voice, and the vocoder colours
 what it synthesises.  Both are fixed faults, so they are measured once and
-undone: the run sings, a part of what it sang is synthesised and analysed
-exactly as its recording was, and each dimension of the envelope gets the shift
-and the scale, for voiced and unvoiced frames apart, that bring it back to the
-training part's.  Nothing is fed back into the network, and nothing but the
-training part is looked at.
+undone: the run sings, and what it sang is moved, for voiced and unvoiced frames
+apart, by the smallest linear map that gives the envelope the mean and the
+covariance of the training part.  A part of it then goes through the vocoder and
+is analysed as the recording was; how that shifts and scales each dimension is
+undone too.  Nothing is fed back into the network, and nothing but the training
+part is looked at.
 
 References
 ----------
 T. Toda and K. Tokuda, "A speech parameter generation algorithm considering
 global variance", IEICE Trans. E90-D (2007): oversmoothing and its variance.
+D. Dowson, B. Landau, "The Frechet distance between multivariate normal
+distributions", J. Multivariate Analysis 12 (1982): the map, in eq. 4.
 """
 import json
 
@@ -19,11 +22,13 @@ import numpy as np
 
 from . import features, runs
 
-MOST = 1.5         # bound on the scale of a dimension, and its inverse
+MOST = 2.0         # bound on how far any direction is stretched, and its inverse
+ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
+FLOOR = 1e-6       # of a covariance's directions, relative to the largest
 
 
 def moments(rows):
-    """Mean and standard deviation of the envelope, for unvoiced and voiced rows.
+    """Mean and covariance of the envelope, for unvoiced and voiced rows.
 
     Parameters
     ----------
@@ -32,71 +37,102 @@ def moments(rows):
 
     Returns
     -------
-    float64 array of shape (2, 2, n_envelope)
-        [unvoiced or voiced, mean or standard deviation, dimension].
+    float64 array of shape (2, 1 + n_envelope, n_envelope)
+        [unvoiced or voiced]: the mean, above the covariance; nan where there
+        are too few rows.
     """
-    voiced = rows[:, features.VOICING] > 0.5
-    parts = [rows[chosen, -features.N_ENVELOPE:].astype(np.float64) for chosen in (~voiced, voiced)]
-    return np.array([[part.mean(axis=0), part.std(axis=0)] if len(part) > 1 else np.full((2, features.N_ENVELOPE), np.nan) for part in parts])
+    voiced, n = rows[:, features.VOICING] > 0.5, features.N_ENVELOPE
+    parts = [rows[chosen, -n:].astype(np.float64) for chosen in (~voiced, voiced)]
+    return np.stack([np.vstack([part.mean(axis=0), np.cov(part, rowvar=False)]) if len(part) >= ROWS_NEEDED
+                     else np.full((1 + n, n), np.nan) for part in parts])
 
 
-def refine(correction, wanted, measured):
-    """A correction that also undoes what is left between two `moments`.
+def transport(wanted, measured):
+    """The correction that takes frames of one `moments` to another: the linear map that moves them least.
 
     Parameters
     ----------
-    correction : float array of shape (2, 2, n_envelope)
-        [unvoiced or voiced, scale or shift, dimension].
-    wanted, measured : float arrays of shape (2, 2, n_envelope)
+    wanted, measured : float arrays of shape (2, 1 + n_envelope, n_envelope)
 
     Returns
     -------
-    float64 array of shape (2, 2, n_envelope)
+    float64 array of shape (2, 1 + n_envelope, n_envelope)
+        [unvoiced or voiced]: the shift, above the matrix; see `apply`.
     """
-    scale = np.clip(wanted[:, 1] / np.maximum(measured[:, 1], 1e-6), 1 / MOST, MOST)
-    shift = wanted[:, 0] - scale * measured[:, 0]
-    refined = np.stack([scale * correction[:, 0], scale * correction[:, 1] + shift], axis=1)
-    return np.where(np.isfinite(refined), refined, correction)
+    correction = nothing()
+    for i, (goal, start) in enumerate(zip(wanted, measured)):
+        if not np.isfinite([goal, start]).all():
+            continue
+        root = _power(start[1:], 0.5)
+        inverse = _power(start[1:], -0.5)
+        matrix = inverse @ _power(root @ goal[1:] @ root, 0.5) @ inverse
+        values, vectors = np.linalg.eigh(matrix)
+        matrix = (vectors * np.clip(values, 1 / MOST, MOST)) @ vectors.T
+        correction[i] = np.vstack([goal[0] - start[0] @ matrix, matrix])
+    return correction
 
 
-def coloured(wanted, before, after):
-    """What the vocoder makes of frames whose moments are as wanted, from what it makes of a sample of them.
+def without_colour(correction, wanted, before, after):
+    """A correction that also undoes what the vocoder does to frames whose moments are as wanted.
 
-    The sample is compared with itself, before and after, so its own chance
+    The sample that went through it is compared with itself, so its own chance
     deviation from what is wanted drops out.
 
     Parameters
     ----------
-    wanted, before, after : float arrays of shape (2, 2, n_envelope), from `moments`
+    correction : float array of shape (2, 1 + n_envelope, n_envelope)
+    wanted, before, after : float arrays of the same shape, from `moments`
+        Of the training part; of a sample of frames; of their sound.
 
     Returns
     -------
-    float64 array of shape (2, 2, n_envelope)
+    float64 array of shape (2, 1 + n_envelope, n_envelope)
     """
-    mean = wanted[:, 0] + after[:, 0] - before[:, 0]
-    return np.stack([mean, wanted[:, 1] * after[:, 1] / np.maximum(before[:, 1], 1e-6)], axis=1)
+    spread = [np.sqrt(np.maximum(np.diagonal(m[:, 1:], axis1=1, axis2=2), 1e-12)) for m in (before, after)]
+    scale = np.clip(spread[0] / spread[1], 1 / MOST, MOST)  # (2, n_envelope)
+    shift = wanted[:, 0] - scale * (wanted[:, 0] + after[:, 0] - before[:, 0])
+    undone = correction * scale[:, None]
+    undone[:, 0] += shift
+    return np.where(np.isfinite(undone), undone, correction)
 
 
 def apply(correction, frames):
     """Frames (n_frames, n_features), not scaled, with their envelope corrected: a new array."""
-    corrected = np.array(frames)
-    for (scale, shift), chosen in zip(np.asarray(correction), (frames[:, features.VOICING] <= 0.5, frames[:, features.VOICING] > 0.5)):
-        corrected[chosen, -features.N_ENVELOPE:] = frames[chosen, -features.N_ENVELOPE:] * scale + shift
+    corrected, voiced = np.array(frames), frames[:, features.VOICING] > 0.5
+    for part, chosen in zip(np.asarray(correction), (~voiced, voiced)):
+        corrected[chosen, -features.N_ENVELOPE:] = frames[chosen, -features.N_ENVELOPE:] @ part[1:] + part[0]
     return corrected
 
 
 def nothing():
-    """The correction that changes nothing, (2, 2, n_envelope)."""
-    return np.stack([np.ones((2, features.N_ENVELOPE)), np.zeros((2, features.N_ENVELOPE))], axis=1)
+    """The correction that changes nothing, (2, 1 + n_envelope, n_envelope)."""
+    return np.stack([np.vstack([np.zeros(features.N_ENVELOPE), np.eye(features.N_ENVELOPE)])] * 2)
 
 
 def save(run, correction):
     """Keep a correction beside a run's checkpoints, in calibration.json."""
     with runs.atomic(run.folder / "calibration.json", "w") as file:
-        json.dump(np.asarray(correction).tolist(), file)
+        json.dump(np.round(correction, 6).tolist(), file)
 
 
 def load(run):
-    """The correction a run was calibrated with, or None."""
+    """The correction a run was calibrated with, or None.
+
+    Raises
+    ------
+    ValueError
+        When the file holds something else.
+    """
     path = run.folder / "calibration.json"
-    return np.array(json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    correction = np.array(json.loads(path.read_text()))
+    if correction.shape != nothing().shape:
+        raise ValueError(f"{path} has shape {correction.shape}, expected {nothing().shape}; remove it, or train again")
+    return correction
+
+
+def _power(matrix, exponent):
+    """A symmetric positive matrix to a power, its smallest directions floored."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(values, FLOOR * values[-1]) ** exponent) @ vectors.T

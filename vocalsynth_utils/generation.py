@@ -236,7 +236,7 @@ def calibrate(run, dataset, checkpoint="best"):
 
     Returns
     -------
-    float64 array of shape (2, 2, n_envelope)
+    float64 array of shape (2, 1 + n_envelope, n_envelope)
         See `calibration`; `generate` applies it from then on.
     """
     recipe = run.recipe
@@ -252,10 +252,9 @@ def calibrate(run, dataset, checkpoint="best"):
         sung[:, i], state = step(heard, state, rng)
         heard = sung[:, i:i + 1]
     sung = run.scaling.invert(sung.reshape(-1, dataset.n_features))
-    correction = calibration.refine(calibration.nothing(), wanted, calibration.moments(sung))
+    correction = calibration.transport(wanted, calibration.moments(sung))
     part = calibration.apply(correction, sung[:CODEC_VOICES * n_frames])
     y = np.clip(features.decode(part, recipe), -1, 1)
-    coloured = calibration.coloured(wanted, calibration.moments(part), calibration.moments(features.encode(y, recipe)))
-    correction = calibration.refine(correction, wanted, coloured)
+    correction = calibration.without_colour(correction, wanted, calibration.moments(part), calibration.moments(features.encode(y, recipe)))
     calibration.save(run, correction)
     return correction
