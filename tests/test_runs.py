@@ -2,13 +2,14 @@
 import json
 import os
 import pickle
+import time
 import zipfile
 
 import numpy as np
 import pytest
 import theano
 
-from vocalsynth_utils import runs
+from vocalsynth_utils import checkpoints, files, runs
 from vocalsynth_utils.recipes import get
 from vocalsynth_utils.runs import Run
 
@@ -47,7 +48,7 @@ def test_best_stays_when_last_goes_on(run):
 def test_failed_write_leaves_the_old_file_and_nothing_else(run):
     run.save("last", {"a": np.zeros(2)}, epoch=1)
     with pytest.raises(RuntimeError):
-        with runs.atomic(run.folder / "last.npz", "wb") as file:
+        with files.atomic(run.folder / "last.npz", "wb") as file:
             file.write(b"half")
             raise RuntimeError
     assert run.load("last")[1]["epoch"] == 1
@@ -61,6 +62,135 @@ def test_damaged_checkpoint_is_said(run, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="no whole checkpoint"):
         run.load("last")
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+def test_no_byte_of_a_checkpoint_can_change_unseen(run, resealed):
+    """Each byte in turn: what is then read is refused, or is what was written."""
+    arrays = {"lstm1.b": np.arange(3, dtype=np.float32), "output.W": np.eye(2)}
+    run.save("last", arrays, epoch=7)
+    path = run.path("last")
+    good, meta = path.read_bytes(), run.load("last")[1]
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    refused = 0
+    for i in range(sum(map(len, members.values())) if resealed else len(good)):
+        if resealed:  # the archive is whole and its checksums are right
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, content in members.items():
+                    if 0 <= i < len(content):
+                        content = content[:i] + bytes([content[i] ^ 4]) + content[i + 1:]
+                    i -= len(members[name])
+                    archive.writestr(name, content)
+        else:
+            path.write_bytes(good[:i] + bytes([good[i] ^ 4]) + good[i + 1:])
+        try:
+            seen, said = checkpoints.read(path)
+        except checkpoints.DamagedCheckpoint:
+            refused += 1
+        else:
+            assert not resealed and said == meta and seen.keys() == arrays.keys()  # it was a date or the like
+            assert all(seen[name].tobytes() == arrays[name].tobytes() for name in arrays)
+    assert refused == sum(map(len, members.values())) if resealed else refused > 0.8 * len(good)
+
+
+@pytest.mark.parametrize("changed", ["swapped", "renamed", "dropped"])
+def test_arrays_that_changed_places_are_refused(run, changed):
+    run.save("last", {"a": np.zeros(3), "b": np.ones(3)}, epoch=1)
+    path = run.path("last")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if changed == "swapped":
+        members["a.npy"], members["b.npy"] = members["b.npy"], members["a.npy"]
+    else:
+        content = members.pop("a.npy")
+        members = members if changed == "dropped" else {"c.npy": content, **members}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="digest differs"):
+        run.load("last")
+
+
+def test_checkpoint_from_before_there_were_digests_is_read(run):
+    np.savez(run.path("last"), a=np.arange(4), __meta__=np.frombuffer(json.dumps({"epoch": 3}).encode(), np.uint8))
+    arrays, meta = run.load("last")
+    assert arrays["a"].tolist() == [0, 1, 2, 3] and meta["epoch"] == 3
+
+
+@pytest.mark.parametrize("array", [np.float32(3), np.zeros((0, 4)), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(["a", "bc"]), np.array([True])])
+def test_arrays_of_every_kind_come_back(run, array):
+    run.save("last", {"a": array}, epoch=1)
+    back = run.load("last")[0]["a"]
+    assert np.array_equal(back, array) and back.dtype == array.dtype and back.flags.f_contiguous == array.flags.f_contiguous
+    assert np.array_equal(np.load(run.path("last"))["a"], array)  # it is an .npz like any other
+
+
+def test_compressed_archive_is_refused_unread(run):
+    np.savez_compressed(run.path("last"), a=np.zeros(10 ** 7))
+    with pytest.raises(ValueError, match="not stored"):
+        run.load("last")
+
+
+def test_a_clock_before_its_time_hinders_no_checkpoint(run, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # 1970, as a machine without a battery says; zip begins in 1980
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    run.save("last", {"a": np.ones(2)}, epoch=1)
+    assert run.load("last")[1]["epoch"] == 1
+
+
+def corrupt(path):
+    """Another file of that name, with some bytes changed."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.unlink()  # other names of it stay as they are
+    path.write_bytes(content)
+
+
+def test_damaged_last_is_replaced_by_the_one_before_saying_so(run):
+    for epoch in (1, 2, 3):
+        run.save("last", {"a": np.full(99, epoch)}, epoch=epoch)
+    corrupt(run.path("last"))
+    with pytest.warns(UserWarning, match=r"last.npz is no whole checkpoint \(.*\); last-previous.npz, of epoch 2, is used instead$") as said:
+        assert run.load("last")[1]["epoch"] == 2
+    assert len(said) == 1
+
+
+def test_damaged_best_is_replaced_by_the_best_before_it_and_then_by_the_last(run):
+    for epoch in (1, 2, 3, 4):
+        run.save("last", {"a": np.full(99, epoch)}, epoch=epoch)
+        if epoch < 4:
+            run.keep_as_best()
+    corrupt(run.path("best"))
+    for instead in (2, 4):
+        with pytest.warns(UserWarning, match=f"of epoch {instead}, is used instead"):
+            assert run.load("best")[1]["epoch"] == instead
+        corrupt(run.path("best-previous"))
+
+
+def test_a_file_system_without_hard_links_gets_copies(run, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError("Operation not permitted")
+    monkeypatch.setattr(os, "link", refuse)
+    test_best_stays_when_last_goes_on(run)
+
+
+def test_parts_of_killed_writers_are_removed_and_those_of_living_ones_stay(run):
+    (run.folder / ".last.npz.0123abcd.part").write_bytes(b"half of it")
+    with files.atomic(run.path("last"), "wb") as file:
+        file.write(b"being written")
+        file.flush()
+        run.save("last", {"a": np.zeros(2)}, epoch=1)
+        assert len(list(run.folder.glob(".*.part"))) == 1 and run.load("last")[1]["epoch"] == 1
+    assert os.listdir(run.folder) == ["last.npz"]
+
+
+@pytest.mark.parametrize("torn", ["2,0.25", "2,0.25,0.5,True,Tr", "\0\0\0\0\0\n", "2,0.25\n", "word\n", '2,"\n'])
+def test_torn_last_line_of_a_log_is_left_out(run, torn):
+    run.append_log(ROW)
+    with open(run.folder / "log.csv", "a") as file:
+        file.write(torn)
+    assert run.log() == [ROW]
 
 
 def test_booby_trapped_checkpoint_runs_nothing(run):
@@ -82,9 +212,9 @@ def test_booby_trapped_checkpoint_runs_nothing(run):
 def test_checkpoint_of_another_shape_names_the_arrays_and_changes_nothing():
     params = {"W": theano.shared(np.zeros((2, 3), np.float32)), "b": theano.shared(np.zeros(3, np.float32))}
     with pytest.raises(ValueError, match=r"W has shape \(2, 4\), the network needs \(2, 3\)"):
-        runs.set_parameters(params, {"W": np.ones((2, 4)), "b": np.ones(3)})
+        checkpoints.set_parameters(params, {"W": np.ones((2, 4)), "b": np.ones(3)})
     with pytest.raises(ValueError, match="W is missing"):
-        runs.set_parameters(params, {"b": np.ones(3)})
+        checkpoints.set_parameters(params, {"b": np.ones(3)})
     assert not params["b"].get_value().any()
 
 

@@ -7,7 +7,7 @@ import pytest
 import theano
 import theano.tensor as T
 
-from vocalsynth_utils import audio, corpora, dataset, generation, model, runs, training
+from vocalsynth_utils import audio, checkpoints, corpora, dataset, generation, model, runs, training
 from vocalsynth_utils.recipes import get
 
 TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(12,), n_batch=8, n_epochs=3, learning_rate=0.003)
@@ -21,7 +21,8 @@ def data(tmp_path_factory):
 
 
 def parameters_of(folder, name="last"):
-    arrays, _ = runs.load_checkpoint(folder / f"{name}.npz")
+    arrays, _ = checkpoints.read(folder / f"{name}.npz")
+    del arrays["log.duration"]  # the one thing that differs from run to run
     return arrays
 
 
@@ -131,7 +132,7 @@ def test_exploding_loss_stops_and_keeps_the_last_good_checkpoint(data, tmp_path)
     good = training.train(recipe, data, tmp_path / "run")
     next(good)
     good.close()
-    arrays, meta = runs.load_checkpoint(tmp_path / "run" / "last.npz")
+    arrays, meta = checkpoints.read(tmp_path / "run" / "last.npz")
     with pytest.raises(FloatingPointError, match="learning_rate below"):
         list(training.train(recipe.replace(learning_rate=1e30), data, tmp_path / "wild"))
     assert np.isfinite(arrays["output.W"]).all()

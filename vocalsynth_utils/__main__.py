@@ -1,9 +1,11 @@
 """The command line: `python -m vocalsynth_utils COMMAND`.  The notebooks call the same functions."""
 import argparse
+import errno
 import math
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -212,21 +214,33 @@ def parser():
     return top
 
 
+def _remedy(error, command):
+    """What to do about an error of the operating system's."""
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    return "; make room" + ("; what was trained up to the last whole epoch is kept, --resume goes on from there" if command == "train" else "")
+
+
 def main(argv=None):
     """Run one command; returns the exit status."""
     for polite in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs are started deaf to it
         signal.signal(polite, signal.default_int_handler)
     args = parser().parse_args(argv)
+
+    def say(text):
+        print(f"vocalsynth_utils {args.command}: {' '.join(str(text).split())}", file=sys.stderr)
     try:
-        args.function(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(message)  # in one line, without our source
+            args.function(args)
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"vocalsynth_utils {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"{error}{_remedy(error, args.command)}")
         return 2
     except MemoryError as error:
-        print(f"vocalsynth_utils {args.command}: out of memory ({error}); use a smaller recipe, n_batch or length", file=sys.stderr)
+        say(f"out of memory ({error}); use a smaller recipe, n_batch or length")
         return 2
     except KeyboardInterrupt:
-        print(f"vocalsynth_utils {args.command}: interrupted; everything up to the last whole epoch is kept", file=sys.stderr)
+        say("interrupted; everything up to the last whole epoch is kept")
         return 130
     sys.stdout.flush()
     return 0

@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 
+from .files import atomic
 from .pcm import AudioError, check_rate, from_int16, printable, to_int16
 from .players import Player, player, to_mp3
 from .recording import Recording, open_recording, read
@@ -41,13 +42,11 @@ class WavWriter:
         self.n_samples += len(x)
 
     def _finish(self):
-        """Fill in the header and bring everything to the disk."""
+        """Fill in the header."""
         n_bytes = 2 * self.n_samples
         self._file.seek(0)
         self._file.write(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + n_bytes, b"WAVE", b"fmt ", 16, 1, 1,
                                      self._sr, 2 * self._sr, 2, 16, b"data", n_bytes))
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 @contextlib.contextmanager
@@ -84,33 +83,16 @@ def writer(path, sr=16000):
     4800
     """
     sr, path = check_rate(sr), os.fspath(path)
-    folder, name = os.path.split(os.path.abspath(path))
     if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
         raise AudioError(f"{printable(path)}: is not a regular file; give the name of a WAV file to write")
-    part = os.path.join(folder, f".{name[-100:]}.{os.getpid()}.part")
     try:
-        with open(part, "wb") as file:
+        with atomic(path, "wb") as file:
             w = WavWriter(file, sr)
             yield w
             w._finish()
-        os.replace(part, path)
-        _sync_folder(folder)
     except OSError as e:
         raise AudioError(f"{printable(path)}: cannot be written ({e.strerror or e}); "
                          "choose a folder that exists, is yours and has room") from e
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-
-
-def _sync_folder(folder):
-    """Bring the new name to the disk too, where the system can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def write(path, y, sr=16000):

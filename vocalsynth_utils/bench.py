@@ -289,9 +289,9 @@ def add_arguments(parser):
 def main(args):
     """Run the benchmarks of parsed arguments; returns what to print."""
     if args.growth:
-        from . import cost, runs
+        from . import cost, files
         grown = {vary: cost.growth(vary, repeats=args.repeats) for vary in cost.GROWTH}
-        with runs.atomic(args.growth, "w") as file:
+        with files.atomic(args.growth, "w") as file:
             json.dump(grown, file, indent=1)
         return args.growth
     for shape in args.shapes:

@@ -20,7 +20,7 @@ import json
 
 import numpy as np
 
-from . import features, runs
+from . import features, files
 
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
 ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
@@ -111,7 +111,7 @@ def nothing():
 
 def save(run, correction):
     """Keep a correction beside a run's checkpoints, in calibration.json."""
-    with runs.atomic(run.folder / "calibration.json", "w") as file:
+    with files.atomic(run.folder / "calibration.json", "w") as file:
         json.dump(np.round(correction, 6).tolist(), file)
 
 

@@ -282,4 +282,6 @@ def _write_rows(path, blocks, dtype):
         out.seek(0)
         npy.write_array_header_1_0(out, header())  # numpy pads headers so that the length can grow in place
         assert out.tell() == length
+        out.flush()
+        os.fsync(out.fileno())
     return np.load(path, mmap_mode="r")

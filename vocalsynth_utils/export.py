@@ -7,10 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import runs
+from . import files, runs
 
 KEPT = ("log.csv", "calibration.json", "result.json")
-OPTIMISER = "optimiser."  # what a checkpoint's names of optimiser state begin with
+LEFT_OUT = ("optimiser.", runs.LOG)  # what a checkpoint's names of optimiser state and log begin with
 
 
 def export(run, folder):
@@ -40,9 +40,9 @@ def export(run, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shared = run._replace(folder=folder, data=dict(run.data, folder="dataset"))  # which is not there: no path of this machine's
-    shared.save("best", {name: a for name, a in arrays.items() if not name.startswith(OPTIMISER)}, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
+    shared.save("best", {name: a for name, a in arrays.items() if not name.startswith(LEFT_OUT)}, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
     described = json.loads((run.folder / "recipe.json").read_text())
-    with runs.atomic(folder / "recipe.json", "w") as file:
+    with files.atomic(folder / "recipe.json", "w") as file:
         json.dump(dict(described, data=shared.data), file, indent=1)
     for name in KEPT:
         if (run.folder / name).exists():

@@ -5,7 +5,7 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from . import audio, calibration, features, model, runs
+from . import audio, calibration, checkpoints, features, model
 
 CALIBRATION_SECONDS = 60
 CALIBRATION_VOICES = 16  # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
@@ -137,7 +137,7 @@ def load_network(run, checkpoint="best"):
     """
     arrays, _ = run.load(checkpoint)
     network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
-    runs.set_parameters(model.parameters(network), arrays, run.folder / f"{checkpoint}.npz")
+    checkpoints.set_parameters(model.parameters(network), arrays, run.path(checkpoint))
     return network
 
 

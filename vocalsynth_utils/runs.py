@@ -1,30 +1,32 @@
 """A run's folder: its recipe, its log, its checkpoints.
 
-``recipe.json``  the recipe, the scaling and variance of the data, and where the data is
-``log.csv``      one row per epoch
-``best.npz``     parameters and optimiser state of the best epoch, by the recipe's `best_by`
-``last.npz``     the same after the last whole epoch, from which training resumes
-``result.json``  test loss and baselines, once training has ended
+``recipe.json``        the recipe, the scaling and variance of the data, and where the data is
+``log.csv``            one row per epoch
+``best.npz``           parameters and optimiser state of the best epoch, by the recipe's `best_by`
+``last.npz``           the same after the last whole epoch, from which training resumes, and the log up to it
+``best-previous.npz``, ``last-previous.npz``  what these were before, used when they are damaged
+``result.json``        test loss and baselines, once training has ended
 
-Checkpoints hold named arrays and their own recipe as JSON text.  They are read
-without pickle, so one from a stranger cannot run code.
+Everything but the log is written beside and renamed over.  The log is what
+`last.npz` says it is: resuming writes it anew.
 """
 import contextlib
 import csv
 import fcntl
 import json
 import os
-import tempfile
-import zipfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from . import frames
+from . import checkpoints, frames
+from .files import atomic, share, sweep, sync_folder
 from .recipes import Recipe
 
-COLUMNS = ("epoch", "train_loss", "valid_loss", "has_train_loss_improved", "has_valid_loss_improved", "duration")
+LOG = "log."  # what a checkpoint's names of log columns begin with
+INSTEAD = {"last": ("last-previous",), "best": ("best-previous", "last", "last-previous")}  # where a checkpoint is damaged
 
 
 class Run(NamedTuple):
@@ -50,58 +52,100 @@ class Run(NamedTuple):
         return (self.folder / self.data["folder"]).resolve()
 
     def log(self):
-        """The rows of log.csv, numbers as numbers: a list of dicts."""
-        path = self.folder / "log.csv"
-        if not path.exists():
+        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
+        try:
+            text = (self.folder / "log.csv").read_bytes().decode(errors="replace")
+        except FileNotFoundError:
             return []
-        with open(path, newline="") as file:
-            return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        rows = []
+        with contextlib.suppress(csv.Error, TypeError, ValueError):
+            for row in csv.DictReader(text[:text.rfind("\n") + 1].splitlines()):
+                rows.append({name: _number(value) for name, value in row.items()})
+        return rows
 
     def write_log(self, rows):
         """Replace log.csv by these rows, whole or not at all."""
+        if not rows:
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / "log.csv").unlink()
+            return
         with atomic(self.folder / "log.csv", "w") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
     def append_log(self, row):
-        """Add one row to log.csv."""
-        path = self.folder / "log.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
+        """Add one row to log.csv; not synced, for the checkpoint holds it too."""
+        with open(self.folder / "log.csv", "a", newline="") as file:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if new:
+            if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)
-            file.flush()
-            os.fsync(file.fileno())
 
-    def save(self, name, arrays, **meta):
-        """Write checkpoint `name` ("best" or "last"), beside and renamed over.
+    def save(self, name, arrays, rows=(), **meta):
+        """Write checkpoint `name` ("best" or "last"), beside and renamed over; what it was before is kept as NAME-previous.
 
         Parameters
         ----------
         arrays : dict of str to array
+        rows : list of dict
+            The log up to this epoch.
         **meta
-            Plain data kept beside them, e.g. ``epoch=3``.
+            Plain data kept beside them: ``epoch=3``.
         """
-        meta = dict(meta, recipe=self.recipe.to_dict(), data=self.data)
-        arrays = dict(arrays, __meta__=np.frombuffer(json.dumps(meta).encode(), np.uint8))
-        # as np.savez does it, but closed in good order when interrupted
-        with atomic(self.folder / f"{name}.npz", "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for key, array in arrays.items():
-                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        columns = {LOG + column: np.array([row[column] for row in rows]) for column in (rows[0] if rows else ())}
+        with atomic(self.path(name), "wb") as file:
+            checkpoints.write(file, {**arrays, **columns}, dict(meta, recipe=self.recipe.to_dict(), data=self.data))
+            if self.path(name).exists():
+                share(self.path(name), self.path(f"{name}-previous"))
 
     def keep_as_best(self):
-        """Let best.npz be what last.npz is now, without copying it."""
-        beside = self.folder / f".best.{os.getpid()}"
-        os.link(self.folder / "last.npz", beside)
-        os.replace(beside, self.folder / "best.npz")
+        """Let best.npz be what last.npz is now, without copying it.
+
+        Not synced: after a power cut `settle` does it again.
+        """
+        best, last = self.path("best"), self.path("last")
+        if best.exists() and not best.samefile(last):
+            share(best, self.path("best-previous"))
+        share(last, best)
 
     def load(self, name):
-        """Arrays and meta data of a checkpoint; ValueError when it is missing or damaged."""
-        return load_checkpoint(self.folder / f"{name}.npz")
+        """Arrays and meta data of a checkpoint; where it is damaged or missing, of the one before it, with a warning.
+
+        Raises
+        ------
+        ValueError
+            When none of them is whole.
+        """
+        try:
+            return checkpoints.read(self.path(name))
+        except ValueError as error:
+            for other in INSTEAD[name]:
+                with contextlib.suppress(ValueError):
+                    arrays, meta = checkpoints.read(self.path(other))
+                    warnings.warn(f"{str(error).rpartition(';')[0]}; {other}.npz, of epoch {meta['epoch']}, is used instead", stacklevel=2)
+                    return arrays, meta
+            raise
+
+    def settle(self, last_epoch, best_epoch):
+        """After an interruption: let last.npz and best.npz be of these epochs, from whichever checkpoint is."""
+        epochs = {name: self._epoch(name) for name in ("last", "last-previous", "best", "best-previous")}
+        for name, epoch in (("last", last_epoch), ("best", best_epoch)):
+            if epochs[name] != epoch:
+                for other in (other for other, has in epochs.items() if has == epoch):
+                    share(self.path(other), self.path(name))
+                    break
+
+    def path(self, name):
+        """The file of a checkpoint."""
+        return self.folder / f"{name}.npz"
+
+    def _epoch(self, name):
+        """The epoch of a checkpoint, or None where it is not whole."""
+        try:
+            return checkpoints.read(self.path(name), only_meta=True)[1]["epoch"]
+        except ValueError:
+            return None
 
     def result(self):
         """What result.json says, or None before training has ended."""
@@ -115,7 +159,7 @@ def check_free(folder):
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; choose another folder for the run")
     if (folder / "recipe.json").exists():
-        raise ValueError(f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume, or choose another folder")
+        raise ValueError(f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume (resume=True in a notebook), or choose another folder")
 
 
 def create(folder, recipe, dataset):
@@ -133,6 +177,7 @@ def create(folder, recipe, dataset):
             "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds}
     with atomic(folder / "recipe.json", "w") as file:
         json.dump({"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance}, file, indent=1)
+    sync_folder(folder.parent)
     return Run(folder, recipe, data)
 
 
@@ -148,70 +193,10 @@ def open_run(folder):
         raise ValueError(f"{path} is damaged ({error}); the checkpoints beside it carry the recipe too") from None
 
 
-def load_checkpoint(path):
-    """Arrays by name and the meta data of one checkpoint file.
-
-    Raises
-    ------
-    ValueError
-        When the file is missing, torn, or no checkpoint.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays.pop("__meta__").tobytes())
-        return arrays, meta
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; train first, or wait for the first epoch to end") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise ValueError(f"{path} is no whole checkpoint ({str(error) or type(error).__name__}); use another one") from None
-
-
-def set_parameters(parameters, arrays, path="the checkpoint"):
-    """Put a checkpoint's arrays into shared variables of the same names and shapes.
-
-    Parameters
-    ----------
-    parameters : dict of str to shared variable
-    arrays : dict of str to array
-        May hold more than the parameters.
-
-    Raises
-    ------
-    ValueError
-        Naming every array that is missing or of another shape; nothing has
-        been changed then.
-    """
-    wrong = []
-    for name, variable in parameters.items():
-        expected = variable.get_value(borrow=True).shape
-        if name not in arrays:
-            wrong.append(f"{name} is missing")
-        elif arrays[name].shape != expected:
-            wrong.append(f"{name} has shape {arrays[name].shape}, the network needs {expected}")
-    if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ValueError(f"{path} does not fit this recipe: {'; '.join(wrong[:4])}{more}")
-    for name, variable in parameters.items():
-        variable.set_value(arrays[name].astype(variable.dtype))
-
-
-@contextlib.contextmanager
-def atomic(path, mode):
-    """Open a file to be written beside `path`, synced, and renamed over it when all went well."""
-    path = Path(path)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"newline": ""})) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+def logged(arrays):
+    """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
+    columns = {name[len(LOG):]: array.tolist() for name, array in arrays.items() if name.startswith(LOG)}
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
 @contextlib.contextmanager
@@ -223,6 +208,7 @@ def locked(folder):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{folder} is in use by another process; wait for it, or choose another folder") from None
+        sweep(folder)
         yield
 
 

@@ -8,7 +8,7 @@ import theano
 import theano.tensor as T
 
 from . import dataset as datasets
-from . import losses, model, runs
+from . import checkpoints, files, losses, model, runs
 from .trainer import checkpoint, compile_trainer, mixed_inputs
 
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
@@ -99,7 +99,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     with runs.locked(folder):
         run = _resumable(folder, recipe) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
-        rows = restore(trainer, run) if resume else []
+        rows = restore(trainer, run, recipe) if resume else []
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
             if time.monotonic() > deadline or _out_of_patience(rows, recipe):
@@ -109,12 +109,14 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
             if train_loss is None:
                 return
             valid_loss = _mean_over(trainer.valid, dataset, recipe, "valid")
+            if not math.isfinite(valid_loss):
+                raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
             row = _log_row(rows, epoch, train_loss, valid_loss, time.monotonic() - started)
             if trainer.free:
                 row["valid_free_run"] = _mean_over(lambda X: trainer.free(X, free_steps_judged(recipe)), dataset, recipe, "valid")
             rows.append(row)
-            run.append_log(row)
-            run.save("last", checkpoint(trainer), epoch=epoch, valid_loss=valid_loss)
+            run.save("last", checkpoint(trainer), rows, epoch=epoch, valid_loss=valid_loss)
+            run.append_log(row)  # after it, so that the log names no epoch that is not kept
             if _best_epoch(rows, recipe) == epoch:
                 run.keep_as_best()
             yield rows[-1]
@@ -138,14 +140,20 @@ def _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop
         else:
             loss = float(trainer.train(X))
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss is {loss} in batch {i + 1} of epoch {epoch}; the checkpoints of epoch {epoch - 1} stand; "
-                                     f"start again with a learning_rate below {recipe.learning_rate:g} or with max_norm=1")
+            raise _blown_up(f"the training loss is {loss} in batch {i + 1} of epoch {epoch}", recipe, epoch)
         total += loss
         if on_batch:
             on_batch(i + 1, len(order))
         if should_stop():
             return None
     return total / len(order)
+
+
+def _blown_up(what, recipe, epoch):
+    """The error of a training that cannot go on: what happened, what is left, what to change."""
+    left = f"the checkpoints of epoch {epoch - 1} stand" if epoch > 1 else "there is no checkpoint yet"
+    change = "max_norm=1" if not recipe.max_norm else f"max_norm below {recipe.max_norm:g}"
+    return FloatingPointError(f"{what}; {left}; start again with a learning_rate below {recipe.learning_rate:g} or with {change}")
 
 
 def _log_row(rows, epoch, train_loss, valid_loss, duration):
@@ -165,14 +173,21 @@ def _best_epoch(rows, recipe):
     """The epoch whose parameters are kept as best, by the recipe's `best_by`."""
     if recipe.best_by == "last":
         return rows[-1]["epoch"]
-    return min(rows, key=lambda r: r["valid_free_run" if recipe.best_by == "free_run" else "valid_loss"])["epoch"]
+    loss = "valid_free_run" if recipe.best_by == "free_run" else "valid_loss"
+    return min(rows, key=lambda r: r[loss] if math.isfinite(r[loss]) else math.inf)["epoch"]  # free running may blow up
 
 
-def restore(trainer, run):
-    """Load the last checkpoint into a trainer; returns the log up to its epoch and drops rows after it."""
+def restore(trainer, run, recipe):
+    """Load the last checkpoint into a trainer and let the run's files agree with it; returns the log up to its epoch."""
+    if not run.log() and not run.path("last").exists():  # interrupted in its first epoch
+        run.write_log([])
+        return []
     arrays, meta = run.load("last")
-    runs.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.folder / "last.npz")
-    rows = run.log()[:meta["epoch"]]
+    checkpoints.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.path("last"))
+    rows = runs.logged(arrays) or run.log()[:meta["epoch"]]  # from log.csv where the checkpoint is of an older version
+    if [row["epoch"] for row in rows] != list(range(1, meta["epoch"] + 1)):
+        raise ValueError(f"{run.folder / 'log.csv'} lacks rows of the {meta['epoch']} epochs trained; start another run")
+    run.settle(meta["epoch"], _best_epoch(rows, recipe))
     run.write_log(rows)
     return rows
 
@@ -190,7 +205,7 @@ def _resumable(folder, recipe):
 def _finish(trainer, run, dataset, rows):
     """Losses of the best parameters, squared error of their mean prediction, and the baselines, into result.json."""
     arrays, meta = run.load("best")
-    runs.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
+    checkpoints.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
     variance = dataset.variance
     X = T.tensor3("X")
     hids, _ = model.run(trainer.network, X[:, :-1])
@@ -201,5 +216,6 @@ def _finish(trainer, run, dataset, rows):
               "test_error_over_variance": _mean_over(error, dataset, run.recipe, "test") / variance,
               "valid_baselines": datasets.baselines(dataset, run.recipe.n_steps, "valid"),
               "test_baselines": datasets.baselines(dataset, run.recipe.n_steps, "test")}
-    with runs.atomic(run.folder / "result.json", "w") as file:
+    run.write_log(rows)  # brought to the disk by it
+    with files.atomic(run.folder / "result.json", "w") as file:
         json.dump(result, file, indent=1)

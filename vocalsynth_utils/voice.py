@@ -5,13 +5,12 @@ glottal pulses through formant resonators, syllables on a melody, breaths
 between phrases.  Its recordings are free of rights and the same on every
 machine.
 """
-import os
-import tempfile
 import wave
 from pathlib import Path
 
 import numpy as np
 
+from . import files
 from .corpora import SAMPLE_RATE, ar2, ar2_optimum, n_samples_of, tone
 from .singer import CONTROL_RATE, phrase, resonators, rosenberg
 
@@ -86,21 +85,14 @@ def write_voice(path, seconds, sr=SAMPLE_RATE, seed=0, progress=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     blocks = sing_blocks(seconds, sr, seed)
     first = next(blocks)  # mistakes of the caller's come out before a file exists
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file, wave.open(file, "wb") as wav:
-            wav.setnchannels(1)
-            wav.setsampwidth(2)
-            wav.setframerate(sr)
-            for block in (b for part in ([first], blocks) for b in part):
-                wav.writeframes(np.round(block * 32767).astype("<i2").tobytes())
-                if progress:
-                    progress(len(block))
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    with files.atomic(path, "wb") as file, wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(sr)
+        for block in (b for part in ([first], blocks) for b in part):
+            wav.writeframes(np.round(block * 32767).astype("<i2").tobytes())
+            if progress:
+                progress(len(block))
     return path
 
 
