@@ -59,8 +59,12 @@ def test_prepare_then_train_on_the_prepared_folder(recording, tmp_path, capsys):
 
 
 def test_recipes_lists_parameter_counts(capsys):
+    from vocalsynth_utils.recipes import RECIPES
     assert main(["recipes"]) == 0
-    assert "55,232,200" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    first = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert "55,232,200" in first["2016"] and "4,810,100" in first["0.125s-300x3"]
+    assert all(name in first or name[:-len("-small")] in first for name in RECIPES)
 
 
 def test_voice_has_exactly_the_seconds_asked_for(tmp_path):

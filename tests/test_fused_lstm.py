@@ -275,9 +275,9 @@ def test_states_of_another_shape_are_refused():
 
 
 def test_recipes_names_give_their_layers():
-    kinds = [type(lstm_layer(kind, (None, None, 4), 5)) for kind in ("fused", "lasagne", "lasagne-0.1")]
-    assert kinds == [FusedLSTMLayer, ScanLSTMLayer, ScanLSTMLayer]
-    assert lstm_layer("lasagne-0.1", (None, None, 4), 5).form == "lasagne-0.1"
+    layers = {kind: lstm_layer(kind, (None, None, 4), 5) for kind in ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1")}
+    assert [type(layer) for layer in layers.values()] == [FusedLSTMLayer, FusedLSTMLayer, ScanLSTMLayer, ScanLSTMLayer]
+    assert [layer.form for layer in layers.values()] == ["textbook", "lasagne-0.1"] * 2
     with pytest.raises(ValueError, match="'fast'"):
         lstm_layer("fast", (None, None, 4), 5)
 

@@ -4,13 +4,63 @@ import json
 
 import pytest
 
+from vocalsynth_utils import frames, model
+from vocalsynth_utils.experiments import FAMILIES
 from vocalsynth_utils.recipes import RECIPES, Recipe, get, parse_setting
+
+BUILT_IN_SAMPLES = 300 * 16000
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
 def test_recipe_survives_json(recipe):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert recipe.purpose
+
+
+def test_no_two_recipes_are_the_same_but_for_their_names():
+    contents = [tuple(v for k, v in r.to_dict().items() if k not in ("name", "purpose")) for r in RECIPES.values()]
+    assert len(set(contents)) == len(contents)
+
+
+def test_every_family_of_2016_is_there():
+    every = list(RECIPES.values())
+    for name, values in {
+            "frame_length": (1, 200, 800, 1600, 2000, 4000, 8000, 16000), "n_steps": (100, 1000), "optimiser": ("rmsprop", "nesterov", "adagrad", "adam"),
+            "nonlinearity": ("tanh", "rectify", "sigmoid"), "scaling": ("mean", "minmax", "std"), "features": ("raw", "fft", "world", "logmel"),
+            "stateful": (False, True), "forget_bias": (0.0, 0.5, 1.0), "momentum": (0.0, 0.9)}.items():
+        assert set(values) <= {getattr(r, name) for r in every}, name
+    assert {1, 2, 3, 4, 5, 8} <= {len(r.n_units) for r in every}
+    assert {100, 300, 600, 1000, 2000} <= {r.n_units[0] for r in every if len(set(r.n_units)) == 1}
+    assert (600, 400, 200, 400, 600) in {r.n_units for r in every}
+    for name in ("grad_clipping", "gradient_steps", "max_norm", "input_noise", "input_dropout"):
+        assert any(getattr(r, name) for r in every), name
+    assert any(r.n_offsets > 1 for r in every)
+
+
+@pytest.mark.parametrize("name", [e.name if e.small is None else f"{e.name}-small" for family in FAMILIES.values() for e in family if e.name not in
+                                  ("2016", "world-mdn")])
+def test_what_is_small_fits_the_built_in_voice(name):
+    recipe = get(name)
+    needed = recipe.n_steps * recipe.frame_length
+    parts = frames.split_sizes(BUILT_IN_SAMPLES)
+    assert min(parts) >= needed
+    assert recipe.batches_per_epoch or parts[0] // needed * recipe.n_offsets >= recipe.n_batch
+    assert model.expected_parameters(recipe) < 25e6
+
+
+@pytest.mark.parametrize("name, n_parameters", [("2016", 55_232_200), ("0.125s-300x3", 4_810_100)])
+def test_parameter_counts_on_record_are_computed_without_building(name, n_parameters):
+    assert model.expected_parameters(get(name)) == n_parameters
+
+
+@pytest.mark.parametrize("changes", [{}, dict(peepholes=False), dict(n_units=(5, 7, 3)), dict(loss="mixture", n_mixtures=3), dict(lstm="lasagne"),
+                                     dict(features="fft", loss="residual-mixture", n_mixtures=2), dict(features="logmel", scaling="standardise"),
+                                     dict(features="world", frame_length=240, scaling="standardise", loss="world", n_mixtures=2)], ids=str)
+def test_parameters_of_the_built_network_are_as_many_as_expected(changes):
+    recipe = get("2016").replace(**{"n_units": (6,), "frame_length": 240, **changes})
+    network = model.build_network(recipe, model.n_features(recipe))
+    assert model.count_parameters(network) == model.expected_parameters(recipe)
+    assert [layer.num_units for layer in network.lstms] == list(recipe.n_units)
 
 
 def test_recipe_is_frozen():
@@ -48,7 +98,9 @@ def test_settings_of_another_type_are_refused(text):
     dict(batches_per_epoch=3, n_offsets=2), dict(stateful=True, n_offsets=2), dict(gradient_steps=50), dict(features="world"),
     dict(p_teacher=1.1), dict(p_teacher=0.5, n_epochs=1), dict(free_steps=49), dict(free_steps=3, loss="mixture", n_mixtures=2),
     dict(free_steps=3, stateful=True), dict(free_steps=3, gradient_steps=5), dict(best_by="luck"), dict(patience=3, best_by="last"), dict(clamp=False),
-    dict(scaling="standardise"), dict(seed=True), dict(features="mel")])
+    dict(scaling="standardise"), dict(seed=True), dict(features="mel"),
+    dict(rho=0.5, optimiser="sgd"), dict(epsilon=1e-8, optimiser="adam"), dict(rho=1.0), dict(epsilon=0.0), dict(gradient_steps=49),
+    dict(lstm="lasagne-0.1", peepholes=False), dict(p_teacher=0.5, n_steps=2), dict(p_teacher=0.5, free_steps=48), dict(patience=1999)])
 def test_bad_and_contradictory_values_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         get("2016").replace(**changes)

@@ -49,7 +49,7 @@ def test_loss_on_a_tone_falls_far_below_the_mean_baseline(tmp_path):
 @pytest.mark.parametrize("changes", [{}, dict(optimiser="adam", schedule="cosine", warmup=3, max_norm=1.0),
                                      dict(momentum=0.5, input_noise=0.3, input_dropout=0.2), dict(stateful=True), dict(batches_per_epoch=4),
                                      dict(p_teacher=0.3), dict(p_teacher=0.3, stateful=True, loss="mixture", n_mixtures=2),
-                                     dict(free_steps=4, input_noise=0.3), dict(best_by="free_run", patience=2)])
+                                     dict(free_steps=4, input_noise=0.3), dict(best_by="free_run", patience=1)])
 def test_resumed_equals_never_interrupted(data, tmp_path, changes):
     recipe = TINY.replace(**changes)
     list(training.train(recipe, data, tmp_path / "whole"))

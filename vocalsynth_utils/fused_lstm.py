@@ -187,10 +187,11 @@ def lstm_layer(kind, incoming, num_units, **kwargs):
 
     Parameters
     ----------
-    kind : "fused", "lasagne" or "lasagne-0.1"
-        The fused Op; the same function by `theano.scan`; the function of
-        Lasagne's release on PyPI, by `theano.scan`.  Where the fused Op cannot
-        be built (a warning says so once) or Theano runs on a GPU, "fused" is "lasagne".
+    kind : "fused", "fused-lasagne-0.1", "lasagne" or "lasagne-0.1"
+        The fused Op; the same with the output gate of Lasagne's release on
+        PyPI; the functions of both by `theano.scan`.  Where the fused Op cannot
+        be built (a warning says so once) or Theano runs on a GPU, scan takes
+        its place.
     incoming, num_units, **kwargs
         As for `FusedLSTMLayer`.
 
@@ -201,13 +202,14 @@ def lstm_layer(kind, incoming, num_units, **kwargs):
     Raises
     ------
     ValueError
-        When `kind` is none of the three.
+        When `kind` is none of the four.
     """
-    if kind not in ("fused", "lasagne", "lasagne-0.1"):
-        raise ValueError(f"lstm is {kind!r}, must be 'fused', 'lasagne' or 'lasagne-0.1'")
-    if kind == "fused" and theano_setup.device() == "cpu" and _can_fuse():
-        return FusedLSTMLayer(incoming, num_units, **kwargs)
-    return ScanLSTMLayer(incoming, num_units, form="lasagne-0.1" if kind == "lasagne-0.1" else "textbook", **kwargs)
+    if kind not in ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1"):
+        raise ValueError(f"lstm is {kind!r}, must be 'fused', 'fused-lasagne-0.1', 'lasagne' or 'lasagne-0.1'")
+    form = "lasagne-0.1" if kind.endswith("lasagne-0.1") else "textbook"
+    if kind.startswith("fused") and theano_setup.device() == "cpu" and _can_fuse():
+        return FusedLSTMLayer(incoming, num_units, form=form, **kwargs)
+    return ScanLSTMLayer(incoming, num_units, form=form, **kwargs)
 
 
 @functools.lru_cache(maxsize=None)

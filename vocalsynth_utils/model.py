@@ -108,6 +108,32 @@ def count_parameters(network):
     return sum(p.get_value(borrow=True).size for p in parameters(network).values())
 
 
+def expected_parameters(recipe):
+    """Numbers in all parameters of a recipe's network, without building it.
+
+    An LSTM layer of n units on d inputs has 4 (d + n + 1) n, with peepholes 3 n
+    more, and 2 n of initial state; a dense layer (d + 1) n.  The head of the
+    loss "world" is small, and is built to be counted.
+
+    Returns
+    -------
+    int
+        What `count_parameters` finds in the network.
+    """
+    dense = lambda n_in, n_out: (n_in + 1) * n_out
+    n_in = width = n_features(recipe)
+    total = 0
+    for n in recipe.n_units:
+        total += 4 * dense(n_in + n, n) + (5 if recipe.peepholes else 2) * n
+        n_in = n
+    if recipe.loss == "mse":
+        return total + dense(n_in, width)
+    if recipe.loss == "world":
+        head = losses.WorldHead(InputLayer((None, n_in)), width, recipe.n_mixtures, (0, 1))
+        return total + lasagne.layers.count_params(head.outputs)
+    return total + dense(n_in, recipe.n_mixtures * (1 + 2 * width))
+
+
 def parameters(network):
     """All parameters by unique name, e.g. ``lstm1.W_in_to_ingate``, as an ordered dict of shared variables."""
     params = lasagne.layers.get_all_params(network.head.outputs)
@@ -127,7 +153,6 @@ class _NumpyStreams(RandomStreams):
 
     def normal(self, *args, **kwargs):
         return T.cast(super().normal(*args, **kwargs), theano.config.floatX)
-
 
 
 def trainable(network):

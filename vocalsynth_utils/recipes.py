@@ -1,14 +1,17 @@
 """Recipes: everything that decides what a run does, as frozen data, and the table of named ones."""
 import dataclasses
 import difflib
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Tuple
 
+from .experiments import FAMILIES, small_form
+
 CHOICES = {
     "features": ("raw", "fft", "world", "logmel"),
     "scaling": ("mean", "minmax", "std", "standardise", "none"),
-    "lstm": ("fused", "lasagne", "lasagne-0.1"),
+    "lstm": ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1"),
     "nonlinearity": ("tanh", "rectify", "sigmoid"),
     "loss": ("mse", "mixture", "residual-mixture", "world"),
     "optimiser": ("rmsprop", "sgd", "nesterov", "adagrad", "adam"),
@@ -39,7 +42,7 @@ class Recipe:
     stateful: bool = False        # carry the state from one batch to the next, which continues it
     # the network
     n_units: Tuple[int, ...] = (600, 600, 600)
-    lstm: str = "fused"           # "fused", or "lasagne" (scan), or "lasagne-0.1" with its own output gate
+    lstm: str = "fused"           # or "lasagne" (scan); "fused-lasagne-0.1" or "lasagne-0.1" with that release's own output gate
     peepholes: bool = True
     forget_bias: float = 0.0
     nonlinearity: str = "tanh"
@@ -133,6 +136,9 @@ def _checked(field, value):
     return value
 
 
+_READ_BY = {"momentum": ("rmsprop", "sgd", "nesterov"), "rho": ("rmsprop",), "epsilon": ("rmsprop", "adagrad")}
+
+
 def _refuse_contradictions(r):
     """Settings that would silently do nothing are errors."""
     def refuse(condition, message):
@@ -142,17 +148,25 @@ def _refuse_contradictions(r):
     refuse(r.learning_rate == 0, "learning_rate=0 trains nothing; use a number above 0")
     refuse(r.input_dropout >= 1, f"input_dropout={r.input_dropout} drops every input; use a probability below 1")
     refuse(r.momentum >= 1, f"momentum={r.momentum} never forgets and diverges; use a number below 1")
-    refuse(r.momentum and r.optimiser in ("adam", "adagrad"),
-           f"momentum={r.momentum} has no effect on optimiser={r.optimiser!r}; set momentum=0")
     refuse(r.optimiser == "nesterov" and not r.momentum, "optimiser='nesterov' with momentum=0 is plain sgd; set momentum, e.g. 0.9")
     refuse(r.batches_per_epoch and r.n_offsets > 1,
            f"n_offsets={r.n_offsets} has no effect on random positions; set batches_per_epoch=0 or n_offsets=1")
     refuse(r.stateful and (r.batches_per_epoch or r.n_offsets > 1),
            "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1")
-    refuse(r.gradient_steps >= r.n_steps,
-           f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; use fewer, or 0 for all")
+    for name, optimisers in _READ_BY.items():
+        refuse(getattr(r, name) != _FIELDS[name].default and r.optimiser not in optimisers,
+               f"{name}={getattr(r, name):g} has no effect on optimiser={r.optimiser!r}; leave it at {_FIELDS[name].default:g}")
+    refuse(r.optimiser in _READ_BY["rho"] and r.rho >= 1, f"rho={r.rho} never takes in a gradient; use a number below 1")
+    refuse(r.optimiser in _READ_BY["epsilon"] and r.epsilon == 0, "epsilon=0 divides by zero where a gradient is zero; use a number above 0, as in 1e-12")
+    refuse(0 < r.n_steps - 1 <= r.gradient_steps,  # the last frame of a sequence is only predicted
+           f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; use fewer than {r.n_steps - 1}, or 0 for all")
+    refuse(r.lstm.endswith("lasagne-0.1") and not r.peepholes,
+           f"lstm={r.lstm!r} differs in the output gate's peephole alone, and peepholes=false leaves none; set lstm='fused' or peepholes=true")
     refuse(r.p_teacher > 1, f"p_teacher={r.p_teacher} is no probability; use a number from 0 to 1")
     refuse(r.p_teacher < 1 and r.n_epochs == 1, f"p_teacher={r.p_teacher} is reached in the last epoch, from 1 in the first; use n_epochs of at least 2")
+    refuse(r.p_teacher < 1 and r.n_steps - r.free_steps < 3,
+           f"p_teacher={r.p_teacher} has no frame to replace in sequences of n_steps={r.n_steps} with free_steps={r.free_steps}; "
+           "use more steps, or fewer free ones")
     refuse(r.free_steps and r.loss != "mse",
            f"free_steps={r.free_steps} feeds back what is predicted, loss={r.loss!r} draws it; use loss='mse', or p_teacher")
     refuse(r.free_steps > r.n_steps - 2, f"free_steps={r.free_steps} leaves no true frame in sequences of n_steps={r.n_steps}; use <= {r.n_steps - 2}")
@@ -164,6 +178,8 @@ def _refuse_contradictions(r):
     refuse(r.features in ("world", "logmel") and r.scaling != "standardise",
            f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart; set scaling='standardise'")
     refuse(r.features == "raw" and not r.clamp, "clamp=false has no effect on raw samples, which are not clamped; leave it out")
+    refuse(r.patience and r.patience > r.n_epochs - 2,
+           f"patience={r.patience} never ends a run of n_epochs={r.n_epochs}; use a patience of at most n_epochs - 2, or 0")
     refuse(r.best_by == "last" and r.patience, f"patience={r.patience} never ends a run whose best epoch is the last; set best_by or patience=0")
     refuse(r.features == "raw" and r.scaling == "standardise",
            "scaling='standardise' is for features of many dimensions; for raw samples set scaling='std'")
@@ -193,29 +209,15 @@ def parse_setting(text):
         raise ValueError(f"{name}={value} must be {expected}") from None
 
 
-_FRAMES_200 = dict(frame_length=200, scaling="std", n_steps=80, n_units=(256,), optimiser="adam", learning_rate=0.003, schedule="cosine",
-                   max_norm=1.0, batches_per_epoch=20, n_epochs=12)
-_WORLD = dict(features="world", frame_length=240, scaling="standardise", n_steps=50, n_units=(256,), forget_bias=1.0,
-              optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=32, batches_per_epoch=50, n_epochs=6)
+def _table():
+    """Every experiment as a recipe, and the small forms of those that have one."""
+    for experiment in itertools.chain(*FAMILIES.values()):
+        yield Recipe(experiment.name, experiment.purpose, **experiment.fields)
+        if experiment.small is not None:
+            yield Recipe(f"{experiment.name}-small", experiment.purpose, **small_form(experiment))
 
-RECIPES = {r.name: r for r in (
-    Recipe("2016", "the headline run: 1 s frames, 55 million parameters, trained on a Tesla K40 for 125 minutes"),
-    Recipe("2016-small", "the same idea for a laptop and a short recording: a minute of training",
-           frame_length=2000, n_steps=20, n_offsets=4, n_units=(300,), n_epochs=40, learning_rate=0.001, epsilon=1e-12),
-    Recipe("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
-           features="world", frame_length=240, scaling="standardise", n_steps=200, n_units=(256,), forget_bias=1.0, loss="world", n_mixtures=8,
-           optimiser="adam", learning_rate=0.004, schedule="cosine", warmup=20, max_norm=1.0, n_batch=8, batches_per_epoch=50, n_epochs=24,
-           best_by="last"),  # the likelihood does not rank how a network sings; the end of the annealing does as well as any epoch
-    Recipe("frames-200", "frames of 200 samples, as Yoshua Bengio suggested in class: a low loss, and it dies to a constant", **_FRAMES_200),
-    Recipe("frames-200-gaussian", "the same with a Gaussian that is sampled: noise", loss="mixture", n_mixtures=1, **_FRAMES_200),
-    Recipe("world-mse", "good frames and mean squared error: a loop without change", **_WORLD),
-    Recipe("world-residual", "mixture means added to the last frame, and no clamp: it wanders off for good",
-           loss="residual-mixture", n_mixtures=8, clamp=False, **_WORLD),
-    Recipe("world-absolute", "the same with absolute means, and no clamp: it stays", loss="mixture", n_mixtures=8, clamp=False, **_WORLD),
-    Recipe("samples", "the very first attempt: one sample a step, 100 of them a sequence; give it a minute of voice",
-           frame_length=1, scaling="std", n_steps=100, n_units=(128,), optimiser="adam", learning_rate=0.003, schedule="cosine",
-           n_batch=64, batches_per_epoch=50, n_epochs=6),
-)}
+
+RECIPES = {r.name: r for r in _table()}
 
 
 def get(name):

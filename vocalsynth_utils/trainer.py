@@ -1,14 +1,11 @@
 """A network with its compiled functions: one update, the validation loss, and frames it makes of its own."""
 from typing import Callable, List, NamedTuple, Optional
 
-import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
 
 from . import model, updates
-
-ADAM_BETA2 = 0.99     # forgets in 100 updates: runs here are short
 
 
 class Trainer(NamedTuple):
@@ -69,7 +66,7 @@ def compile_trainer(recipe, n_features, scaling=None):
 
     parameters = model.parameters(network)
     learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
-    steps = _updates(recipe, train_loss, model.trainable(network), learning_rate)
+    steps = updates.optimiser(recipe, train_loss, model.trainable(network), learning_rate)
     optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(v for v in steps if v not in set(parameters.values()))}
     train = theano.function([X, heard] if sampled else [X], train_loss, updates=list(steps.items()) + list(carried.items()))
 
@@ -191,18 +188,3 @@ def compile_free_error(network):
 def checkpoint(trainer):
     """Everything training changes, as arrays by name."""
     return {name: v.get_value(borrow=True) for name, v in {**trainer.parameters, **trainer.optimiser}.items()}
-
-
-def _updates(recipe, loss, params, learning_rate):
-    """The recipe's optimiser applied to a loss: an ordered dict from shared variable to its new value."""
-    max_norm = recipe.max_norm or None
-    if recipe.optimiser == "rmsprop":
-        return updates.rmsprop(loss, params, learning_rate, recipe.rho, recipe.epsilon, recipe.momentum, max_norm)
-    if recipe.optimiser == "adam":
-        return updates.adam(loss, params, learning_rate, beta2=ADAM_BETA2, max_norm=max_norm)
-    if recipe.optimiser == "nesterov":
-        return updates.nesterov(loss, params, learning_rate, recipe.momentum, max_norm)
-    if recipe.optimiser == "adagrad":
-        return updates.adagrad(loss, params, learning_rate, recipe.epsilon, max_norm)
-    steps = updates.sgd(loss, params, learning_rate, max_norm)
-    return lasagne.updates.apply_momentum(steps, params, recipe.momentum) if recipe.momentum else steps

@@ -15,6 +15,8 @@ from lasagne.updates import get_or_compute_grads
 from . import native
 from .update_ops import FusedUpdate, SquaredSum
 
+ADAM_BETA2 = 0.99     # of a recipe's Adam: forgets in 100 updates, as runs here are short
+
 
 def optimiser(recipe, loss_or_grads, params, learning_rate):
     """The updates a recipe asks for.
@@ -45,9 +47,9 @@ def optimiser(recipe, loss_or_grads, params, learning_rate):
     if recipe.optimiser == "nesterov":
         return nesterov(loss_or_grads, params, learning_rate, recipe.momentum, **options)
     if recipe.optimiser == "adagrad":
-        return adagrad(loss_or_grads, params, learning_rate, **options)
+        return adagrad(loss_or_grads, params, learning_rate, recipe.epsilon, **options)
     if recipe.optimiser == "adam":
-        return adam(loss_or_grads, params, learning_rate, **options)
+        return adam(loss_or_grads, params, learning_rate, beta2=ADAM_BETA2, **options)
     raise ValueError(f"optimiser is {recipe.optimiser!r}, must be rmsprop, sgd, nesterov, adagrad or adam")
 
 
