@@ -46,7 +46,7 @@ def test_loss_on_a_tone_falls_far_below_the_mean_baseline(tmp_path):
     assert rows[-1]["valid_loss"] / data.variance < 0.1
 
 
-@pytest.mark.parametrize("changes", [{}, dict(optimiser="adam", schedule="cosine", warmup=3, max_norm=1.0),
+@pytest.mark.parametrize("changes", [{}, dict(optimiser="adam", epsilon=1e-6, schedule="cosine", warmup=3, max_norm=1.0),
                                      dict(momentum=0.5, input_noise=0.3, input_dropout=0.2), dict(stateful=True), dict(batches_per_epoch=4),
                                      dict(p_teacher=0.3), dict(p_teacher=0.3, stateful=True, loss="mixture", n_mixtures=2),
                                      dict(free_steps=4, input_noise=0.3), dict(best_by="free_run", patience=1)])
@@ -128,7 +128,7 @@ def test_fewer_sequences_than_a_batch_is_said_before_anything_is_written(data, t
 
 
 def test_exploding_loss_stops_and_keeps_the_last_good_checkpoint(data, tmp_path):
-    recipe = TINY.replace(n_epochs=50, optimiser="sgd", learning_rate=1.0)
+    recipe = TINY.replace(n_epochs=50, optimiser="sgd", epsilon=1e-6, learning_rate=1.0)
     good = training.train(recipe, data, tmp_path / "run")
     next(good)
     good.close()
@@ -178,7 +178,7 @@ def test_parameter_count_of_the_smaller_run_on_record():
 
 
 def test_best_by_last_keeps_the_end_of_the_annealing(data, tmp_path):
-    list(training.train(TINY.replace(best_by="last", learning_rate=0.5, optimiser="adam"), data, tmp_path / "run"))
+    list(training.train(TINY.replace(best_by="last", learning_rate=0.5, optimiser="adam", epsilon=1e-6), data, tmp_path / "run"))
     best, last = parameters_of(tmp_path / "run", "best"), parameters_of(tmp_path / "run", "last")
     assert all(np.array_equal(best[k], last[k]) for k in last)
     assert runs.open_run(tmp_path / "run").result()["best_epoch"] == 3

@@ -155,7 +155,7 @@ def _refuse_contradictions(r):
            "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1")
     for name, optimisers in _READ_BY.items():
         refuse(getattr(r, name) != _FIELDS[name].default and r.optimiser not in optimisers,
-               f"{name}={getattr(r, name):g} has no effect on optimiser={r.optimiser!r}; leave it at {_FIELDS[name].default:g}")
+               f"{name}={getattr(r, name):g} has no effect on optimiser={r.optimiser!r}; set {name}={_FIELDS[name].default:g}")
     refuse(r.optimiser in _READ_BY["rho"] and r.rho >= 1, f"rho={r.rho} never takes in a gradient; use a number below 1")
     refuse(r.optimiser in _READ_BY["epsilon"] and r.epsilon == 0, "epsilon=0 divides by zero where a gradient is zero; use a number above 0, as in 1e-12")
     refuse(0 < r.n_steps - 1 <= r.gradient_steps,  # the last frame of a sequence is only predicted
