@@ -11,14 +11,13 @@ A head owns Lasagne layers and offers
     random numbers (n_rows, n_uniform) and (n_rows, n_normal) as inputs, so that
     a seed decides all and the graph has no random state.
 """
-import lasagne
 import numpy as np
-import theano
 import theano.tensor as T
 from lasagne.layers import ConcatLayer, DenseLayer, InputLayer, get_output
 
 from .features import LOG_F0, VOICING
 from .fused_loss import mean_squared_error
+from .mixtures import draw, log_softmax, logsumexp, mixture_mean, mixture_nll, mixture_parameters, mixture_sample, nll  # noqa: F401
 
 MIN_SIGMA = 0.05         # of a standardised dimension: keeps a mixture from collapsing on one training frame
 MIN_PITCH_SIGMA = 0.005  # log F0 moves far less from step to step
@@ -81,24 +80,23 @@ class MixtureHead:
         self.output = DenseLayer(hid, n_mixtures * (1 + 2 * n_features), nonlinearity=None, name="mixture")
         self.outputs = [self.output]
 
-    def mixture(self, hid, current):
-        """Logits (n_rows, n_mixtures), means and sigmas (n_rows, n_mixtures, n_features)."""
-        logits, means, sigmas = mixture_parameters(get_output(self.output, {self.hid: hid}), self.n_mixtures, self.n_features, MIN_SIGMA)
-        return logits, means + current.dimshuffle(0, "x", 1) if self.residual else means, sigmas
+    def _mixture(self, hid):
+        return get_output(self.output, {self.hid: hid}), self.n_mixtures, MIN_SIGMA
 
     def loss(self, hids, current, target):
         """Mean over frames of -log p(target)."""
-        return mixture_nll(*self.mixture(_rows(hids), _rows(current)), _rows(target)).mean()
+        moved = target - current if self.residual else target
+        return nll(*self._mixture(_rows(hids)), _rows(moved)).mean()
 
     def predict(self, hids, current):
         """The mixture's mean, (n_batch, n_steps, n_features)."""
-        logits, means, _ = self.mixture(_rows(hids), _rows(current))
-        weights = T.exp(log_softmax(logits)).dimshuffle(0, 1, "x")
-        return (weights * means).sum(axis=1).reshape(current.shape, ndim=3)
+        means = mixture_mean(*self._mixture(_rows(hids)), self.n_features).reshape(current.shape, ndim=3)
+        return current + means if self.residual else means
 
     def sample(self, hid, current, uniform, normal, temperature):
         """One draw from the mixture for each row."""
-        return mixture_sample(*self.mixture(hid, current), uniform, normal, temperature)
+        drawn = draw(*self._mixture(hid), uniform, normal, temperature)
+        return current + drawn if self.residual else drawn
 
 
 class WorldHead:
@@ -132,15 +130,12 @@ class WorldHead:
         self.outputs = [self.voicing, self.pitch, self.envelope]
 
     def _pitch(self, hid, voiced, last):
-        """Mixture of the new log F0 (n_rows, 1) given the last one."""
-        out = get_output(self.pitch, {self.hid: hid, self.melody: T.concatenate([voiced, last], axis=1)})
-        logits, means, sigmas = mixture_parameters(out, self.n_mixtures, 1, MIN_PITCH_SIGMA)
-        return logits, means + last.dimshuffle(0, "x", 1), sigmas
+        """Mixture of the step from the last log F0 (n_rows, 1) to the new one."""
+        return get_output(self.pitch, {self.hid: hid, self.melody: T.concatenate([voiced, last], axis=1)}), self.n_mixtures, MIN_PITCH_SIGMA
 
     def _envelope(self, hid, voiced, pitch):
         """Mixture of aperiodicity and envelope (n_rows, n_envelope) given the new log F0."""
-        out = get_output(self.envelope, {self.hid: hid, self.melody: T.concatenate([voiced, pitch], axis=1)})
-        return mixture_parameters(out, self.n_mixtures, self.n_envelope, MIN_SIGMA)
+        return get_output(self.envelope, {self.hid: hid, self.melody: T.concatenate([voiced, pitch], axis=1)}), self.n_mixtures, MIN_SIGMA
 
     def loss(self, hids, current, target):
         """Mean over frames of -log p(voicing) - [voiced] log p(F0) - log p(envelope)."""
@@ -148,8 +143,9 @@ class WorldHead:
         pitch, voiced = target[:, LOG_F0:LOG_F0 + 1], T.cast(T.gt(target[:, VOICING:VOICING + 1], 0), "float32")
         logit = get_output(self.voicing, {self.hid: hid})
         voicing_nll = T.nnet.softplus(logit) - voiced * logit
-        pitch_nll = mixture_nll(*self._pitch(hid, voiced, current[:, LOG_F0:LOG_F0 + 1]), pitch)
-        envelope_nll = mixture_nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:])
+        last = current[:, LOG_F0:LOG_F0 + 1]
+        pitch_nll = nll(*self._pitch(hid, voiced, last), pitch - last)
+        envelope_nll = nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:])
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
 
     def predict(self, hids, current):
@@ -157,8 +153,8 @@ class WorldHead:
         hid, now = _rows(hids), _rows(current)
         probability = T.nnet.sigmoid(get_output(self.voicing, {self.hid: hid}))
         voiced, last = T.cast(T.gt(probability, 0.5), "float32"), now[:, LOG_F0:LOG_F0 + 1]
-        pitch = T.switch(voiced, _mixture_mean(*self._pitch(hid, voiced, last)), last)
-        envelope = _mixture_mean(*self._envelope(hid, voiced, pitch))
+        pitch = last + voiced * mixture_mean(*self._pitch(hid, voiced, last), 1)
+        envelope = mixture_mean(*self._envelope(hid, voiced, pitch), self.n_envelope)
         voicing = self.unvoiced + probability * (self.voiced - self.unvoiced)
         return T.concatenate([pitch, voicing, envelope], axis=1).reshape(current.shape, ndim=3)
 
@@ -168,64 +164,10 @@ class WorldHead:
         logit = get_output(self.voicing, {self.hid: hid})
         voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / temperature)), "float32")
         last = current[:, LOG_F0:LOG_F0 + 1]
-        drawn = mixture_sample(*self._pitch(hid, voiced, last), uniform[:, 1:1 + K], normal[:, :1], PITCH_TEMPERATURE * temperature)
-        pitch = T.switch(voiced, drawn, last)
-        envelope = mixture_sample(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K:], normal[:, 1:], temperature)
+        step = draw(*self._pitch(hid, voiced, last), uniform[:, 1:1 + K], normal[:, :1], np.float32(PITCH_TEMPERATURE * temperature))
+        pitch = last + voiced * step
+        envelope = draw(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K:], normal[:, 1:], temperature)
         return T.concatenate([pitch, self.unvoiced + voiced * (self.voiced - self.unvoiced), envelope], axis=1)
-
-
-def mixture_parameters(out, n_mixtures, n_dims, min_sigma):
-    """Cut a dense output into logits, means and sigmas.
-
-    Parameters
-    ----------
-    out : Theano matrix (n_rows, n_mixtures * (1 + 2 * n_dims))
-    min_sigma : float
-
-    Returns
-    -------
-    logits (n_rows, n_mixtures); means, sigmas (n_rows, n_mixtures, n_dims)
-    """
-    n = n_mixtures * n_dims
-    means, raw = (part.reshape((-1, n_mixtures, n_dims), ndim=3) for part in (out[:, n_mixtures:n_mixtures + n], out[:, n_mixtures + n:]))
-    return out[:, :n_mixtures], means, np.float32(min_sigma) + T.nnet.softplus(raw)
-
-
-def logsumexp(x):
-    """log(sum(exp(x))) over the last axis, safe for any finite x: the largest term is taken out first."""
-    largest = theano.gradient.disconnected_grad(x.max(axis=-1, keepdims=True))
-    return (largest + T.log(T.exp(x - largest).sum(axis=-1, keepdims=True)))[..., 0]
-
-
-def log_softmax(logits):
-    """Log of the weights that logits (n_rows, n_mixtures) stand for."""
-    return logits - logsumexp(logits).dimshuffle(0, "x")
-
-
-def mixture_nll(logits, means, sigmas, target):
-    """-log sum_k w_k prod_d N(target_d; mean_kd, sigma_kd), in nats: (n_rows,)."""
-    z = (target.dimshuffle(0, "x", 1) - means) / sigmas
-    log_density = -(T.sqr(z) * np.float32(0.5) + T.log(sigmas)).sum(axis=2) - T.cast(means.shape[2], "float32") * np.float32(0.5 * np.log(2 * np.pi))
-    return -logsumexp(log_softmax(logits) + log_density)
-
-
-def mixture_sample(logits, means, sigmas, uniform, normal, temperature):
-    """Draw from a mixture: the component by the Gumbel-max trick, then its Gaussian; (n_rows, n_dims).
-
-    Parameters
-    ----------
-    uniform : (n_rows, n_mixtures), in (0, 1)
-    normal : (n_rows, n_dims)
-    temperature : scalar
-        Divides the logits and multiplies sigma.
-    """
-    chosen = T.argmax(logits / temperature - T.log(-T.log(uniform)), axis=1)
-    row = T.arange(chosen.shape[0])
-    return means[row, chosen] + temperature * sigmas[row, chosen] * normal
-
-
-def _mixture_mean(logits, means, sigmas):
-    return (T.exp(log_softmax(logits)).dimshuffle(0, 1, "x") * means).sum(axis=1)
 
 
 def _rows(x):

@@ -49,7 +49,7 @@ def theano_flags():
     Fused elementwise Ops are switched off with it: without C they run one
     number at a time in Python, where each plain one is a numpy ufunc.
     """
-    return ("floatX=float32,cxx=,allow_gc=False,tensor.local_elemwise_fusion=False,optimizer_excluding=inplace_elemwise_optimizer,"
+    return ("floatX=float32,cxx=,allow_gc=False,tensor.local_elemwise_fusion=False,optimizer_excluding=inplace_elemwise_optimizer:gemm_optimizer:local_dot22_to_dot22scalar,"
             f"base_compiledir={cache_dir() / 'theano'}")
 
 
