@@ -77,7 +77,7 @@ def train(args):
     """Train a recipe, or go on training a run."""
     from tqdm import tqdm
 
-    from . import dataset, generation, runs, training, voice as singer
+    from . import calibration, dataset, runs, training, voice as singer
     from .recipes import get
     folder = Path(args.run or Path("runs") / args.recipe)
     recipe = get(args.recipe)
@@ -99,7 +99,7 @@ def train(args):
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
     run = runs.open_run(folder)
     if recipe.loss == "world":
-        generation.calibrate(run, data)
+        calibration.calibrate(run, data)
     result = run.result()
     print(f"best epoch {result['best_epoch']} of {result['epochs']}: valid loss {result['valid_loss']:.5g}, test loss {result['test_loss']:.5g}")
     for split in ("valid", "test"):
@@ -135,7 +135,7 @@ def generate(args):
     primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
     n_frames = math.ceil(args.seconds * recipe.sample_rate / recipe.frame_length)
     with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
-        y = generation.generate(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update())
+        y = generation.generate(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update(done - bar.n))
     audio.write(args.out, y, recipe.sample_rate)
     print(f"{args.out}: {len(y) / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
 
@@ -151,7 +151,7 @@ def evaluate(args):
     data = dataset.load(run.dataset_folder)
     n_frames = math.ceil(args.seconds * run.recipe.sample_rate / run.recipe.frame_length)
     with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
-        result, y = drift.evaluate_run(run, data, args.seconds, args.seed, args.temperature, lambda done: bar.update())
+        result, y = drift.evaluate_run(run, data, args.seconds, args.seed, args.temperature, lambda done: bar.update(done - bar.n))
     if args.out:
         audio.write(args.out, y, run.recipe.sample_rate)
     if args.json:

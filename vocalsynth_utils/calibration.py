@@ -20,11 +20,51 @@ import json
 
 import numpy as np
 
-from . import features, files
+from . import features, files, stepping
 
+SECONDS = 60
+VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
+CODEC_VOICES = 2  # of them go through the vocoder, which colours them all alike
+SEED = 1_000_003  # apart from the seeds people choose
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
 ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
 FLOOR = 1e-6       # of a covariance's directions, relative to the largest
+
+
+def calibrate(run, dataset, checkpoint="best"):
+    """Measure what a run of WORLD frames sings against its training part, and keep the correction beside its checkpoints.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset
+        What it was trained on; only its train part is looked at.
+    checkpoint : {"best", "last"}
+
+    Returns
+    -------
+    float64 array of shape (2, 1 + n_envelope, n_envelope)
+        `generation.generate` applies it from then on.
+    """
+    recipe = run.recipe
+    first, end = dataset.ranges["train"]
+    wanted = moments(dataset.rows[first:end])
+    rng, network = np.random.default_rng(SEED), stepping.load_network(run, checkpoint)
+    step = stepping.compile_voices(network, bounds=stepping.bounds(run))
+    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES)
+    heard, state = dataset.batch(starts, recipe.n_steps), None
+    n_frames = SECONDS * recipe.sample_rate // recipe.frame_length
+    sung = np.empty((VOICES, n_frames, dataset.n_features), np.float32)
+    for i in range(n_frames):
+        sung[:, i], state = step(heard, state, *stepping.random_numbers(rng, VOICES, network.head))
+        heard = sung[:, i:i + 1]
+    sung = run.scaling.invert(sung.reshape(-1, dataset.n_features))
+    correction = transport(wanted, moments(sung))
+    part = apply(correction, sung[:CODEC_VOICES * n_frames])
+    y = np.clip(features.decode(part, recipe), -1, 1)
+    correction = without_colour(correction, wanted, moments(part), moments(features.encode(y, recipe)))
+    save(run, correction)
+    return correction
 
 
 def moments(rows):

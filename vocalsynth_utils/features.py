@@ -122,17 +122,40 @@ def decode(frames, recipe):
     ------
     ValueError
     """
-    width = n_features(recipe)
     frames = np.asarray(frames)
-    if frames.ndim != 2 or frames.shape[1] != width or not len(frames):
-        raise ValueError(f"frames have shape {frames.shape}; expected (n_frames, {width}) for features {recipe.features!r}")
-    if not np.isfinite(frames).all():
-        raise ValueError("frames hold NaN or infinite numbers; what generated them has blown up")
+    return decode_blocks([frames], len(frames), recipe)
+
+
+def decode_blocks(blocks, n_frames, recipe):
+    """As `decode`, of frames that come in blocks: sound is made of the first ones while the last are still to come.
+
+    Parameters
+    ----------
+    blocks : iterable of float arrays of shape (n, n_features)
+        `n_frames` together.
+    n_frames : int
+    recipe : Recipe
+
+    Returns
+    -------
+    float32 array of shape (n_frames * frame_length,)
+    """
     if recipe.features == "raw":
-        return frames.astype(np.float32).ravel()
+        return np.concatenate([frames.astype(np.float32).ravel() for frames in _checked(blocks, recipe)])
     if recipe.features == "fft":
-        return _inverse_fft(frames)
-    return _in_chunks(_SYNTHESISERS[recipe.features], frames, recipe)
+        return np.concatenate([_inverse_fft(frames) for frames in _checked(blocks, recipe)])
+    return _in_chunks(_SYNTHESISERS[recipe.features], _checked(blocks, recipe), n_frames, recipe)
+
+
+def _checked(blocks, recipe):
+    """The blocks, each of the right width and finite."""
+    width = n_features(recipe)
+    for frames in blocks:
+        if frames.ndim != 2 or frames.shape[1] != width or not len(frames):
+            raise ValueError(f"frames have shape {frames.shape}; expected (n_frames, {width}) for features {recipe.features!r}")
+        if not np.isfinite(frames).all() and recipe.features != "raw":
+            raise ValueError("frames hold NaN or infinite numbers; what generated them has blown up")
+        yield frames
 
 
 def _check(recipe):
@@ -151,11 +174,14 @@ def _check(recipe):
 
 def _over_cores(function, items):
     """[function(item) for item in items], on every core: WORLD and the FFT let go of Python's lock."""
-    cores = min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    if len(items) < 2 or cores < 2:
+    if len(items) < 2 or _n_threads() < 2:
         return [function(item) for item in items]
-    with ThreadPool(cores) as pool:
+    with ThreadPool(_n_threads()) as pool:
         return pool.map(function, items, chunksize=1)
+
+
+def _n_threads():
+    return min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
 # ---- fft: orthonormal, so that an error in it is an error in the samples; the imaginary
@@ -199,25 +225,35 @@ _SYNTHESISERS = {"world": lambda frames, recipe: world.synthesise(frames, recipe
                  "logmel": _synthesise_log_mel}
 
 
-def _in_chunks(synthesise, frames, recipe):
+def _in_chunks(synthesise, blocks, n_frames, recipe):
     """Synthesise long generations in pieces, cut where the voice rests, joined by a fade one frame long."""
     hop = recipe.frame_length
     step = max(2, CHUNK_SECONDS * recipe.sample_rate // hop)
     reach = min(int(SEEK_SECONDS * recipe.sample_rate / hop), step // 2)
-    cuts = [0]
-    while len(frames) - cuts[-1] > 1.5 * step:
-        cuts.append(_quietest(frames, cuts[-1] + step, reach, recipe))
-    pieces = _over_cores(lambda i: synthesise(frames[cuts[i]:(cuts + [len(frames) - 1])[i + 1] + 1], recipe),
-                         range(len(cuts)))
-    y = np.zeros(len(frames) * hop, np.float32)
-    fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
-    for i, (start, piece) in enumerate(zip(cuts, pieces)):
-        piece = np.asarray(piece[:len(y) - start * hop], np.float32)
-        if i:
-            piece[:hop] *= fade
-        if i + 1 < len(cuts):
-            piece[-hop:] *= fade[::-1]
-        y[start * hop:start * hop + len(piece)] += piece
+    frames, have, cuts, pieces = np.empty((n_frames, n_features(recipe)), np.float32), 0, [0], []
+
+    def submit(last):
+        first = cuts[len(pieces)]
+        pieces.append(pool.apply_async(lambda: np.asarray(synthesise(frames[first:last], recipe)[:(last - first) * hop], np.float32)))
+
+    with ThreadPool(_n_threads()) as pool:
+        for block in blocks:
+            frames[have:have + len(block)] = block
+            have += len(block)
+            while n_frames - cuts[-1] > 1.5 * step and have >= min(n_frames, cuts[-1] + step + reach):
+                cuts.append(_quietest(frames, cuts[-1] + step, reach, recipe))
+                submit(cuts[-1] + 1)  # one frame more, to fade over
+        submit(n_frames)
+        y = np.zeros(n_frames * hop, np.float32)
+        fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
+        for i, start in enumerate(cuts):
+            piece = pieces[i].get()
+            if i:
+                piece[:hop] *= fade
+            if i + 1 < len(cuts):
+                piece[-hop:] *= fade[::-1]
+            y[start * hop:start * hop + len(piece)] += piece
+            pieces[i] = None
     return y
 
 

@@ -2,15 +2,9 @@
 import warnings
 
 import numpy as np
-import theano
-import theano.tensor as T
 
-from . import audio, calibration, checkpoints, features, model
-
-CALIBRATION_SECONDS = 60
-CALIBRATION_VOICES = 16  # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
-CODEC_VOICES = 2         # of them go through the vocoder, which colours them all alike
-CALIBRATION_SEED = 1_000_003  # apart from the seeds people choose
+from . import audio, calibration, features, fused_voice
+from .stepping import BLOCK, Draws, bounds, compile_step, compile_voices, load_network  # noqa: F401
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -68,77 +62,38 @@ def free_run(step, primer, n_frames, state=None, on_frame=None):
     return generated
 
 
-def compile_step(network, temperature=1.0, seed=0, bounds=None):
-    """The network as `free_run`'s step: deterministic graph, state carried in and out.
+def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, on_frame=None):
+    """The frames of `free_run`, as they come: what is slow about a frame happens in C++ where it can.
 
     Parameters
     ----------
     network : model.Network
-    temperature : float
-        Of what is drawn, where the head draws.
-    seed : int
-        Of what is drawn.
-    bounds : (low, high), optional
-        Every drawn dimension is kept between these, float arrays of shape
-        (n_features,) in scaled units.
+    primer, n_frames
+        See `free_run`.
+    temperature, seed, bounds
+        See `stepping.compile_step`.
+    on_frame : callable, optional
+        ``on_frame(done)`` now and then.
 
-    Returns
-    -------
-    callable
-        ``step(frames, state) -> (frame, state)``; frames float32 (n_steps,
-        n_features), state a list of arrays (1, n_units): hid and cell of each
-        LSTM layer, or None for the layers' initial state of zeros.
-    """
-    together, rng = compile_voices(network, temperature, bounds), np.random.default_rng(seed)
-
-    def step(frames, state):
-        frame, state = together(frames[None], state, rng)
-        return frame[0], state
-    return step
-
-
-def compile_voices(network, temperature=1.0, bounds=None):
-    """As `compile_step`, for several voices at once, each with its own state: many cost little more than one.
-
-    Returns
-    -------
-    callable
-        ``step(frames, state, rng) -> (frame, state)``; frames float32 (n_voices,
-        n_steps, n_features), frame (n_voices, n_features), state a list of
-        arrays (n_voices, n_units), or None.
-    """
-    x, uniform, normal = T.tensor3("frames"), T.matrix("uniform"), T.matrix("normal")
-    given = model.state_variables(network)
-    hids, finals = model.run(network, x, given)  # (n_voices, n_steps, n_units)
-    following = network.head.sample(hids[:, -1], x[:, -1], uniform, normal, np.float32(temperature))
-    if bounds is not None:
-        following = T.clip(following, *(np.asarray(b, np.float32) for b in bounds))
-    flat = [s for pair in given for s in pair]
-    run_once = theano.function([x, uniform, normal] + flat, [following] + [s for pair in finals for s in pair], on_unused_input="ignore")
-
-    def step(frames, state, rng):
-        n = len(frames)
-        if state is None:
-            state = [np.zeros((n, layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
-        uniform = rng.uniform(1e-12, 1, (n, network.head.n_uniform)).astype(np.float32)
-        normal = rng.standard_normal((n, network.head.n_normal), np.float32)
-        frame, *state = (np.array(v) for v in run_once(np.asarray(frames, np.float32), uniform, normal, *state))
-        return frame, state  # copies: the compiled function reuses its own buffers
-    return step
-
-
-def load_network(run, checkpoint="best"):
-    """A run's network with the parameters of one of its checkpoints.
-
-    Raises
+    Yields
     ------
-    ValueError
-        When the checkpoint is missing, damaged, or of another shape.
+    float32 array of shape (n, n_features)
+        n_frames together.
     """
-    arrays, _ = run.load(checkpoint)
-    network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
-    checkpoints.set_parameters(model.parameters(network), arrays, run.path(checkpoint))
-    return network
+    if not fused_voice.serves(network):
+        yield free_run(compile_step(network, temperature, seed, bounds), primer, n_frames, on_frame=on_frame)
+        return
+    draws = Draws(network.head, seed)
+    block, state = compile_voices(network, temperature, bounds)(np.asarray(primer)[None], None, *draws.take(1))
+    voice, done = fused_voice.FusedVoice(network, temperature, bounds, block[0], state), 1
+    while True:
+        yield block
+        if on_frame:
+            on_frame(done)
+        if done == n_frames:
+            return
+        block = voice.sing(*draws.take(min(BLOCK, n_frames - done)))
+        done += len(block)
 
 
 def to_sound(generated, recipe, scaling, correction=None):
@@ -146,14 +101,21 @@ def to_sound(generated, recipe, scaling, correction=None):
 
     `correction` is what `calibration.load` gives for a run.
     """
-    unscaled = scaling.invert(generated)
-    if correction is not None:
-        unscaled = calibration.apply(correction, unscaled)
-    y = unscaled.ravel() if recipe.features == "raw" else features.decode(unscaled, recipe)
+    return _to_sound([generated], len(generated), recipe, scaling, correction)
+
+
+def _to_sound(blocks, n_frames, recipe, scaling, correction):
+    """`to_sound` of frames that come in blocks: earlier ones become sound while later ones are made."""
+    def unscaled():
+        for block in blocks:
+            frames = scaling.invert(block)
+            yield frames if correction is None else calibration.apply(correction, frames)
+    y = features.decode_blocks(unscaled(), n_frames, recipe)
     broken = ~np.isfinite(y)
     if broken.any():  # a vocoder driven far out of a voice's range
         warnings.warn(f"{broken.mean():.0%} of the generated samples are not finite and silenced: the network has blown up; use clamp=true")
-    return np.clip(np.where(broken, 0, y), -1, 1).astype(np.float32)
+        y = np.where(broken, 0, y)
+    return np.clip(y, -1, 1).astype(np.float32, copy=False)
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -204,7 +166,7 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
     temperature, seed
         See `compile_step`.
     on_frame : callable, optional
-        ``on_frame(done)`` after each frame.
+        ``on_frame(done)`` now and then.
     checkpoint : {"best", "last"}
 
     Returns
@@ -220,41 +182,5 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
         longest = audio.MAX_WAV_BYTES // 2 // recipe.sample_rate
         raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, and several files")
     n_frames = -(-n_samples // recipe.frame_length)
-    step = compile_step(load_network(run, checkpoint), temperature, seed, run.data["bounds"] if recipe.clamp else None)
-    return to_sound(free_run(step, primer, n_frames, on_frame=on_frame), recipe, run.scaling, calibration.load(run))[:n_samples]
-
-
-def calibrate(run, dataset, checkpoint="best"):
-    """Measure what a run of WORLD frames sings against its training part, and keep the correction beside its checkpoints.
-
-    Parameters
-    ----------
-    run : runs.Run
-    dataset : dataset.Dataset
-        What it was trained on; only its train part is looked at.
-    checkpoint : {"best", "last"}
-
-    Returns
-    -------
-    float64 array of shape (2, 1 + n_envelope, n_envelope)
-        See `calibration`; `generate` applies it from then on.
-    """
-    recipe = run.recipe
-    first, end = dataset.ranges["train"]
-    wanted = calibration.moments(dataset.rows[first:end])
-    rng = np.random.default_rng(CALIBRATION_SEED)
-    step = compile_voices(load_network(run, checkpoint), bounds=run.data["bounds"] if recipe.clamp else None)
-    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, CALIBRATION_VOICES)
-    heard, state = dataset.batch(starts, recipe.n_steps), None
-    n_frames = CALIBRATION_SECONDS * recipe.sample_rate // recipe.frame_length
-    sung = np.empty((CALIBRATION_VOICES, n_frames, dataset.n_features), np.float32)
-    for i in range(n_frames):
-        sung[:, i], state = step(heard, state, rng)
-        heard = sung[:, i:i + 1]
-    sung = run.scaling.invert(sung.reshape(-1, dataset.n_features))
-    correction = calibration.transport(wanted, calibration.moments(sung))
-    part = calibration.apply(correction, sung[:CODEC_VOICES * n_frames])
-    y = np.clip(features.decode(part, recipe), -1, 1)
-    correction = calibration.without_colour(correction, wanted, calibration.moments(part), calibration.moments(features.encode(y, recipe)))
-    calibration.save(run, correction)
-    return correction
+    blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), on_frame)
+    return _to_sound(blocks, n_frames, recipe, run.scaling, calibration.load(run))[:n_samples]
