@@ -9,7 +9,7 @@ import theano
 from vocalsynth_utils import audio, checkpoints, corpora, dataset, runs, training
 from vocalsynth_utils.recipes import get
 
-TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(4,), n_batch=8, n_epochs=3, optimiser="adam", learning_rate=0.02)
+TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(4,), n_batch=8, n_epochs=3, optimiser="adam", epsilon=1e-6, learning_rate=0.02)
 
 
 class Crash(BaseException):
