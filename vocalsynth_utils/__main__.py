@@ -35,6 +35,13 @@ def _whole(text):
     return int(text)
 
 
+def _at_least_one(text):
+    """A command-line whole number above 0."""
+    if _whole(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
 def recipes(args):
     """Print the table of named recipes."""
     from . import model
@@ -167,6 +174,26 @@ def evaluate(args):
         print(f"{name:<26}{value}")
 
 
+def sweep(args):
+    """Run a grid or a random search over recipe fields, or go on with it; one table and one figure come of it."""
+    from tqdm import tqdm
+
+    from . import sweep as sweeps, sweep_report
+    with tqdm(unit="epoch", file=sys.stderr, disable=None) as bar:
+        def on_change(ended, done, total):
+            bar.total = total
+            bar.set_postfix(runs_ended=len(ended))
+            bar.update(done - bar.n)
+        rows, folder, skipped = sweeps.run(args.sweep, args.out, args.data, args.workers, args.scheduler, on_change)
+    print(sweep_report.summary(rows))
+    if skipped:
+        print(f"left out, as they contradict themselves: {len(skipped)}; the first: {skipped[0]}")
+    print(f"{folder / 'table.csv'}\n{folder / 'figure.png'}")
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(rows)} runs failed, the first: {failed[0]['reason']}; start the sweep again to try them again")
+
+
 def bench(args):
     """Time training, compiling, generating and preparing on this machine, beside what it could do at best."""
     from . import bench as benchmarks
@@ -219,6 +246,11 @@ def parser():
     p.add_argument("--out", metavar="FILE", help="keep the generated audio in this WAV file")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     drawing(p)
+    p = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples"))
+    p.add_argument("--out", metavar="DIR", help="the sweep's folder (default runs/sweeps/NAME)")
+    p.add_argument("--data", metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset, instead of the file's own")
+    p.add_argument("--workers", type=_at_least_one, help="runs at once (default: the file's, or one for each core)")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler, as in tcp://host:8786")
     from .bench import add_arguments
     add_arguments(command(bench))
     return top

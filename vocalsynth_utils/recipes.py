@@ -20,6 +20,10 @@ CHOICES = {
 }
 
 
+class Contradiction(ValueError):
+    """Values that are each fine and do not go together."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One experiment's settings.
@@ -143,7 +147,7 @@ def _refuse_contradictions(r):
     """Settings that would silently do nothing are errors."""
     def refuse(condition, message):
         if condition:
-            raise ValueError(message)
+            raise Contradiction(message)
 
     refuse(r.learning_rate == 0, "learning_rate=0 trains nothing; use a number above 0")
     refuse(r.input_dropout >= 1, f"input_dropout={r.input_dropout} drops every input; use a probability below 1")

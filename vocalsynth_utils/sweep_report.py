@@ -1,0 +1,253 @@
+"""A sweep's table and its figure, both made from the runs' own files."""
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from . import runs
+from .plot_style import BASELINES, COLOURS, CYCLE, INK, dress, legend
+
+SCORES = {"valid": "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
+MEASURED = ("survival_s", "ok", "fd")  # taken over from evaluate.json
+MOST_NAMES = 8                         # values on one axis, or colours, before they become numbers or grey
+
+
+def row(point, folder, ended):
+    """One run as a row of the table.
+
+    Parameters
+    ----------
+    point : sweep_points.Point
+    folder : Path
+        The run's.
+    ended : dict or None
+        From `sweep_worker.outcome`.
+
+    Returns
+    -------
+    dict
+        The swept fields, ``seed``, ``status`` ("finished", "diverged",
+        "failed" or "waiting"), ``epochs``, ``best_epoch``; ``valid`` and
+        ``test``: squared error / variance; ``baseline`` and
+        ``valid_baseline``: the best predictor that learned nothing;
+        ``survival_s``, ``ok``, ``fd`` where it was evaluated; ``seconds`` and
+        ``cpu_seconds`` of training; ``run`` and ``reason``.  None where there
+        is no number.
+    """
+    status = (ended or {"status": "waiting"})["status"]
+    result = _json(folder / "result.json") if status == "finished" else {}
+    measured = _json(folder / "evaluate.json") if status == "finished" else {}
+    log = runs.Run(folder, point.recipe, {}).log() if ended else []
+    baselines = result.get("valid_baselines") or {}
+    best = min(baselines, key=baselines.get, default=None)
+    total = lambda name: round(sum(r[name] for r in log), 3) if log and name in log[0] else None
+    return {**point.swept, "seed": point.recipe.seed, "status": status, "epochs": len(log) if ended else None,
+            "best_epoch": result.get("best_epoch"), "valid": result.get("valid_error_over_variance"),
+            "test": result.get("test_error_over_variance"), "baseline": best, "valid_baseline": baselines.get(best),
+            **{name: measured.get(name) for name in MEASURED}, "seconds": total("duration"), "cpu_seconds": total("cpu_seconds"),
+            "run": folder.name, "reason": (ended or {}).get("reason", "")}
+
+
+def write_table(rows, path):
+    """The rows as CSV, whole or not at all; an empty cell is no number."""
+    with runs.atomic(path, "w") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path):
+    """The rows of a table.csv, numbers as numbers (swept values stay text), empty cells None."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    text = {*list(rows[0])[:list(rows[0]).index("seed")], "status", "baseline", "run", "reason"}
+    return [{k: (v if k in text else float(v) if v else None) for k, v in r.items()} for r in rows]
+
+
+def fields(rows):
+    """Names of what is swept: the columns before the seed; not those that a case's label stands for."""
+    names = list(rows[0])[:list(rows[0]).index("seed")]
+    if "case" not in names:
+        return names
+    by_case = {}
+    for r in rows:
+        by_case.setdefault(r["case"], []).append(r)
+    return ["case"] + [n for n in names[1:] if any(len({r[n] for r in group}) > 1 for group in by_case.values())]
+
+
+def settings(rows):
+    """The rows grouped over seeds, best first.
+
+    Returns
+    -------
+    list of dict
+        The swept fields; ``runs``, ``diverged``, ``failed``: how many; and for
+        each numeric column its mean over the finished ones, with ``..._std``,
+        the sample standard deviation (None for one run).
+    """
+    names, groups = fields(rows), {}
+    for r in rows:
+        groups.setdefault(tuple(r[n] for n in names), []).append(r)
+    found = []
+    for values, group in groups.items():
+        one = dict(zip(names, values), runs=len(group), **{s: sum(r["status"] == s for r in group) for s in ("finished", "diverged", "failed")})
+        finished = [r for r in group if r["status"] == "finished"]
+        one["baseline"] = finished[0]["baseline"] if finished else None
+        for column in ("epochs", "best_epoch", "valid", "test", "valid_baseline", *MEASURED, "seconds", "cpu_seconds"):
+            numbers = [r[column] for r in finished if r.get(column) is not None]
+            one[column] = float(np.mean(numbers)) if numbers else None
+            one[f"{column}_std"] = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+        found.append(one)
+    return sorted(found, key=lambda s: math.inf if s["valid"] is None else s["valid"])
+
+
+def summary(rows):
+    """The table as text: a line for each setting, mean +- standard deviation over seeds, best first."""
+    found, names = settings(rows), fields(rows)
+    shown = [c for c in ("valid", "valid_baseline", *MEASURED, "epochs", "seconds", "cpu_seconds") if any(s[c] is not None for s in found)]
+    titles = {"valid": "error / variance", "valid_baseline": "best baseline"}
+    lines = [[*names, "runs", *(titles.get(c, c) for c in shown), ""]]
+    for s in found:
+        cells = [f"{s[c]:.4g}" + (f" +- {s[f'{c}_std']:.2g}" if s[f"{c}_std"] is not None and c not in ("epochs", "valid_baseline") else "")
+                 + (f" {s['baseline']}" if c == "valid_baseline" else "") if s[c] is not None else "-" for c in shown]
+        rest = ", ".join(f"{s[what]} {what}" for what in ("diverged", "failed") if s[what])
+        lines.append([*(str(s[n] or "") for n in names), f"{s['finished']}/{s['runs']}", *cells, rest])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)
+
+
+def n_epochs(folder):
+    """Whole epochs of a run, by the lines of its log."""
+    try:
+        return max(0, (Path(folder) / "log.csv").read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
+
+
+def write_figure(rows, path):
+    """Draw `figure` into a PNG file, whole or not at all."""
+    with runs.atomic(path, "wb") as file:
+        figure(rows).savefig(file, format="png", dpi=110)
+
+
+def figure(rows):
+    """Scores against each swept field: mean over seeds with its standard deviation, beside the best baseline.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `row` or `read_table`.
+
+    Returns
+    -------
+    matplotlib Figure
+        A row of panels for each score there is, a panel for each swept field.
+        Settings that differ in this field alone are joined.
+
+    Raises
+    ------
+    ValueError
+        When no run has finished.
+    """
+    found, names = settings(rows), fields(rows)
+    scores = [s for s in SCORES if any(setting[s] is not None for setting in found)]
+    if not scores:
+        raise ValueError("no run of the sweep has finished; there is nothing to draw yet")
+    drawn = Figure(figsize=(max(6, 4.4 * len(names)), 0.5 + 3.1 * len(scores)), layout="constrained")
+    axes = drawn.subplots(len(scores), len(names), squeeze=False, sharey="row")
+    for line, score in zip(axes, scores):
+        for ax, name in zip(line, names):
+            _panel(ax, rows, found, names, name, score)
+            dress(ax, name, SCORES[score] if ax is line[0] else None)
+            if score == scores[0]:
+                legend(ax, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, title_fontsize=8,
+                       title=", ".join(n for n in names if n != name) if len(ax.containers) > 1 else None)
+        _limit(line, found, score)
+    return drawn
+
+
+def _panel(ax, rows, found, names, name, score):
+    """One score against one field; settings that agree in all others have one colour, where there are few of these."""
+    others = [n for n in names if n != name]
+    values, hues = _in_order([r[name] for r in rows]), _in_order([tuple(r[n] for n in others) for r in rows])
+    at = _positions(ax, values)
+    few = len(hues) <= MOST_NAMES
+    together = [[s for s in found if tuple(s[n] for n in others) == hue] for hue in hues] if few else [found]
+    joined = few and len(values) <= MOST_NAMES and (name == "n_units" or None not in map(_number, values))
+    lost = []
+    for i, same in enumerate(together):
+        shift = 0.1 * (i - (len(together) - 1) / 2) if len(values) <= MOST_NAMES else 0
+        done = sorted((s for s in same if s[score] is not None), key=lambda s: at[s[name]])
+        spread = [math.nan if s[f"{score}_std"] is None else s[f"{score}_std"] for s in done]
+        ax.errorbar([at[s[name]] + shift for s in done], [s[score] for s in done], spread, fmt="o-" if joined else "o",
+                    color=CYCLE[(i + 2) % len(CYCLE)], markersize=4.5, linewidth=1.3, elinewidth=1.3, capsize=3,
+                    label=", ".join(hues[i]) if few and len(hues) > 1 else None)
+        lost += [at[s[name]] + shift for s in same if s["diverged"] and not s["finished"]]
+    if lost:
+        ax.plot(lost, [0.97] * len(lost), "x", color=COLOURS["valid"], transform=ax.get_xaxis_transform(), markersize=7, markeredgewidth=2,
+                label="diverged")
+    if score == "valid":
+        _baselines(ax, found, name, at)
+
+
+def _baselines(ax, found, name, at):
+    """The best baseline at each value: dashes, joined where there is one for each value."""
+    levels = sorted({(at[s[name]], s["valid_baseline"]) for s in found if s["valid_baseline"] is not None})
+    named = sorted({s["baseline"] for s in found if s["baseline"]})
+    single = len({x for x, _ in levels}) == len(levels)
+    ax.plot(*zip(*levels), linestyle="--" if single else "", marker="_", markersize=14 if len(at) <= MOST_NAMES else 0 if single else 5,
+            linewidth=1.1, color=BASELINES[named[0]] if len(named) == 1 else INK, label=f"best baseline ({', '.join(named)})", zorder=1)
+
+
+def _positions(ax, values):
+    """Where each value stands on the axis: numbers where they are many, else one place after the other."""
+    numbers = [_number(v) for v in values]
+    if len(values) > MOST_NAMES and None not in numbers:
+        if min(numbers) > 0 and max(numbers) / min(numbers) > 30:
+            ax.set_xscale("log")
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(6))
+        return dict(zip(values, numbers))
+    if None not in numbers:
+        values = [v for _, v in sorted(zip(numbers, values))]
+    long = sum(len(str(v)) for v in values) > 36
+    ax.set_xticks(range(len(values)), values, rotation=25 if long else 0, ha="right" if long else "center")
+    ax.set_xlim(-0.6, len(values) - 0.4)
+    return {v: i for i, v in enumerate(values)}
+
+
+def _limit(line, found, score):
+    """Vertical limits that one bad run does not spoil: what lies beyond is drawn as an arrow at the edge."""
+    ends = [s[score] + sign * (s[f"{score}_std"] or 0) for s in found if s[score] is not None for sign in (-1, 1)]
+    baselines = [s["valid_baseline"] for s in found if s["valid_baseline"] is not None] if score == "valid" else []
+    top = min(max(ends), 2.5 * float(np.median(ends + baselines))) if min(ends) >= 0 else max(ends)
+    low, top = min(ends + baselines), max([top, *baselines])
+    room = 0.08 * (top - low) or 0.05 * abs(top) or 1
+    top += room
+    line[0].set_ylim(0 if 0 <= low < 0.4 * top or score == "survival_s" else low - room, top)
+    for ax in line:
+        for container in list(ax.containers):
+            x, y = container[0].get_data()
+            beyond = [xi for xi, yi in zip(x, y) if yi > top]
+            if beyond:
+                ax.plot(beyond, [0.98] * len(beyond), "^", color=container[0].get_color(), transform=ax.get_xaxis_transform(), clip_on=False)
+
+
+def _in_order(values):
+    return list(dict.fromkeys(values))
+
+
+def _number(text):
+    """A swept value as a number, or None."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _json(path):
+    return json.loads(path.read_text()) if path.exists() else {}
