@@ -31,6 +31,9 @@ def test_every_dependency_of_the_package_is_in_the_lock():
     section = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("\n]")[0]
     names = re.findall(r'^\s+"([A-Za-z0-9_.-]+)', section, re.M)
     assert len(names) > 10 and all(name.lower() in LOCKED for name in names)
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n\n")[0]
+    names = re.findall(r'"([A-Za-z0-9_.-]+)"', extras)
+    assert "distributed" in names and all(name.lower() in LOCKED for name in names)
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

@@ -17,6 +17,7 @@ import pytest
 from vocalsynth_utils import dataset, runs, sweep, sweep_points, sweep_report, sweep_worker, training, voice
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.sweep_report import SCORE
 
 TINY = """
 recipe = "2016-small"
@@ -206,18 +207,24 @@ def test_the_table_says_what_the_runs_say(swept, capsys):
     path, out = swept
     with open(out / "table.csv", newline="") as file:
         table = list(csv.DictReader(file))
+    with open(out / "curves.csv", newline="") as file:
+        curves = list(csv.DictReader(file))
     assert len(table) == 4 and {(r["n_units"], r["seed"]) for r in table} == set(itertools.product(("3", "4,2"), "01"))
     for row in table:
         folder = out / "runs" / row["run"]
         result, evaluated = (json.loads((folder / name).read_text()) for name in ("result.json", "evaluate.json"))
-        assert float(row["valid"]) == result["valid_error_over_variance"] and float(row["test"]) == result["test_error_over_variance"]
-        assert float(row["valid_baseline"]) == min(result["valid_baselines"].values()) == result["valid_baselines"][row["baseline"]]
+        assert all(float(row[f"{part}_error_over_variance"]) == result[f"{part}_error_over_variance"] for part in ("valid", "test"))
+        assert float(row["best_baseline"]) == min(result["valid_baselines"].values()) == result["valid_baselines"][row["baseline"]]
         assert float(row["fd"]) == evaluated["fd"] and float(row["survival_s"]) == evaluated["survival_s"]
-        recipe = runs.open_run(folder).recipe
+        run = runs.open_run(folder)
+        recipe, losses = run.recipe, [r["train_loss"] / run.data["variance"] for r in run.log()]
+        assert (float(row["last_train_loss"]), float(row["max_train_loss"])) == pytest.approx((losses[-1], max(losses)))
+        assert [float(c["train_loss"]) for c in curves if c["run"] == row["run"]] == pytest.approx(losses, rel=1e-4)
+        assert int(row["n_parameters"]) == sum(a.size for name, a in run.load("best")[0].items() if not name.startswith(("optimiser.", "log.")))
         assert (",".join(map(str, recipe.n_units)), str(recipe.seed)) == (row["n_units"], row["seed"]) and int(row["epochs"]) == 2
     for setting in sweep_report.settings(sweep_report.read_table(out / "table.csv")):
-        scores = [float(r["valid"]) for r in table if r["n_units"] == setting["n_units"]]
-        assert setting["valid"] == pytest.approx(statistics.mean(scores)) and setting["valid_std"] == pytest.approx(statistics.stdev(scores))
+        scores = [float(r[SCORE]) for r in table if r["n_units"] == setting["n_units"]]
+        assert setting[SCORE] == pytest.approx(statistics.mean(scores)) and setting[f"{SCORE}_std"] == pytest.approx(statistics.stdev(scores))
         assert setting["finished"] == 2
 
 
@@ -227,10 +234,10 @@ def test_the_figure_shows_each_setting_beside_the_best_baseline(swept):
     figure = sweep_report.figure(rows)
     ax = figure.axes[0]
     heights = ax.containers[0][0].get_ydata()
-    means = {s["n_units"]: s["valid"] for s in sweep_report.settings(rows)}
+    means = {s["n_units"]: s[SCORE] for s in sweep_report.settings(rows)}
     assert dict(zip((t.get_text() for t in ax.get_xticklabels()), heights)) == pytest.approx(means)
     dashes = ax.lines[-1].get_ydata()
-    assert dashes == pytest.approx([rows[0]["valid_baseline"]] * len(dashes))
+    assert dashes == pytest.approx([rows[0]["best_baseline"]] * len(dashes))
     assert (out / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -249,7 +256,7 @@ def test_a_finished_run_is_not_repeated_and_new_points_are_added(swept, monkeypa
 
 
 def test_divergence_is_a_result_and_a_failure_is_said_at_the_end(tmp_path, monkeypatch, capsys):
-    path = write(tmp_path / "s.toml", TINY + "optimiser = \"sgd\"\nn_units = [3]\n[grid]\nlearning_rate = [1e30, 0.01, 0.02]\n")
+    path = write(tmp_path / "s.toml", "keep_checkpoints = false\n" + TINY + "optimiser = \"sgd\"\nn_units = [3]\n[grid]\nlearning_rate = [1e30, 0.01, 0.02]\n")
     attempt, tries = sweep_worker.attempt, []
 
     def deadly(job, *rest):
@@ -261,7 +268,7 @@ def test_divergence_is_a_result_and_a_failure_is_said_at_the_end(tmp_path, monke
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr()
     rows = {r["learning_rate"]: r for r in sweep_report.read_table(tmp_path / "out" / "table.csv")}
-    assert rows["1e+30"]["status"] == "diverged" and "epoch 1" in rows["1e+30"]["reason"] and rows["1e+30"]["valid"] is None
+    assert rows["1e+30"]["status"] == "diverged" and "epoch 1" in rows["1e+30"]["reason"] and rows["1e+30"][SCORE] is None
     assert rows["0.01"]["status"] == "finished" and rows["0.02"]["status"] == "failed"
     assert len(tries) == sweep.ATTEMPTS and "SIGKILL" in rows["0.02"]["reason"]
     assert "1 diverged" in said.out and "1 of 3 runs failed" in said.err and len(said.err.strip().splitlines()) == 1
@@ -269,6 +276,7 @@ def test_divergence_is_a_result_and_a_failure_is_said_at_the_end(tmp_path, monke
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 0
     rows = {r["learning_rate"]: r["status"] for r in sweep_report.read_table(tmp_path / "out" / "table.csv")}
     assert rows == {"1e+30": "diverged", "0.01": "finished", "0.02": "finished"}
+    assert not list((tmp_path / "out").glob("runs/*/*.npz"))
 
 
 def test_every_core_is_used_once():
@@ -283,7 +291,7 @@ def test_every_core_is_used_once():
             os.sched_setaffinity(0, allowed)
 
 
-LONG = TINY.replace("epochs = 2", "epochs = 120") + "[grid]\nn_units = [[3], [4, 2]]\n"
+LONG = TINY.replace("epochs = 2", "epochs = 60") + "[grid]\nn_units = [[3], [4, 2]]\n"
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +302,7 @@ def uninterrupted(tmp_path_factory):
     voice.write_voice(folder / "voice.wav", 4)
     for point in sweep_points.read(path).points:
         data, run = dataset.prepare(folder / "voice.wav", point.recipe, folder / "data"), folder / str(len(found))
-        assert len(list(training.train(point.recipe, data, run))) == 120
+        assert len(list(training.train(point.recipe, data, run))) == 60
         found[point.recipe.n_units] = trained(run)
     return path, found
 

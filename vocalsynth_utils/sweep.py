@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from . import audio, dataset, runs, sweep_points, sweep_report, sweep_worker
+from . import dataset, files, runs, sweep_points, sweep_report, sweep_worker
 from . import voice as singer
 
 ATTEMPTS = 3            # of a run whose process or machine dies
@@ -102,7 +102,7 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
         except BaseException:
             _remove(new)
             raise
-        with runs.atomic(out / "sweep.toml", "wb") as file:
+        with files.atomic(out / "sweep.toml", "wb") as file:
             file.write(Path(path).read_bytes())
         table = _Table(out, plan, tasks, on_change)
         _run_all(table, _dask(scheduler, out) if scheduler else _here(workers))
@@ -130,8 +130,8 @@ def _remove(new):
 def _tasks(plan, source, out, threads):
     """The task of each point, in order; equal points share one.  Prepares the datasets and checks each point against its own."""
     (out / "data").mkdir(exist_ok=True)
-    for unfinished in (out / "data").glob(".*"):
-        shutil.rmtree(unfinished)
+    for unfinished in (out / "data").glob(".*"):  # of a sweep that was killed here
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
     if source is None:
         source = singer.built_in() if plan.voice_seconds is None else singer.built_in(out / "data" / f"voice-{plan.voice_seconds:g}.wav", plan.voice_seconds)
     digest, prepared, tasks = _digest(source), {}, []
@@ -154,7 +154,8 @@ def _tasks(plan, source, out, threads):
         made = sorted((out / "runs").glob(f"*{identity}"))
         folder = made[0] if made else out / "runs" / _slug([*(f"{k}={v}" for k, v in point.swept.items()), f"seed={recipe.seed}", identity])
         tasks.append(Task(folder, {"folder": str(folder.resolve()), "dataset": str(data.resolve()), "recipe": recipe.to_dict(),
-                                   "minutes": plan.minutes, "evaluate_seconds": plan.evaluate_seconds, "threads": threads}))
+                                   "minutes": plan.minutes, "evaluate_seconds": plan.evaluate_seconds, "threads": threads,
+                                   "keep_checkpoints": plan.keep_checkpoints}))
     return _one_folder_each(tasks)
 
 
@@ -216,6 +217,7 @@ class _Table:
         """table.csv, and figure.png; returns the rows."""
         rows = self.rows()
         sweep_report.write_table(rows, self.out / "table.csv")
+        sweep_report.write_curves(rows, self.out, self.out / "curves.csv")
         if draw and any(row["status"] == "finished" for row in rows):
             sweep_report.write_figure(rows, self.out / "figure.png")
             self.drawn = time.monotonic()

@@ -7,6 +7,7 @@
     epochs = 20                     # and `minutes`, as for `train`
     evaluate_seconds = 20           # let each run sing so long and measure it; left out: not at all
     workers = 2                     # runs at once; left out: one for each core
+    keep_checkpoints = false        # once a run has ended; left out: they are kept
     skip_contradictions = true      # leave out points whose values do not go together, instead of refusing them
 
     [set]                           # fields changed in every run
@@ -58,7 +59,7 @@ MAX_RUNS = 10_000
 DIGITS = 12  # of an identity
 KEYS = {"recipe": "text", "data": "text", "voice_seconds": "a number above 0", "seeds": "a list of whole numbers of at least 0",
         "epochs": "a whole number above 0", "minutes": "a number above 0", "evaluate_seconds": "a number from 2 to 3600",
-        "workers": "a whole number above 0", "skip_contradictions": "true or false", "set": "a table", "grid": "a table",
+        "workers": "a whole number above 0", "keep_checkpoints": "true or false", "skip_contradictions": "true or false", "set": "a table", "grid": "a table",
         "random": "a table", "case": "a list of tables"}
 NOT_FIELDS = {"seed": "use the key seeds", "name": "use the key recipe", "purpose": "it changes nothing"}
 
@@ -86,6 +87,7 @@ class Sweep(NamedTuple):
     minutes: Optional[float]
     evaluate_seconds: Optional[float]
     workers: Optional[int]
+    keep_checkpoints: bool
 
 
 def read(path):
@@ -161,7 +163,8 @@ def _sweep(path, table):
         raise ValueError(f"every point contradicts itself; the first: {skipped[0]}")
     name = path.resolve().parent.name if path.stem == "sweep" else path.stem
     return Sweep(name, points, tuple(skipped), path.parent / table["data"] if "data" in table else None,
-                 table.get("voice_seconds"), table.get("minutes"), table.get("evaluate_seconds"), table.get("workers"))
+                 table.get("voice_seconds"), table.get("minutes"), table.get("evaluate_seconds"), table.get("workers"),
+                 table.get("keep_checkpoints", True))
 
 
 def identity(recipe, *beside):
@@ -291,7 +294,7 @@ def _check_key(key, value):
     number = type(value) in (int, float) and 0 < value < math.inf
     whole = type(value) is int and value > 0
     fine = {"recipe": isinstance(value, str), "data": isinstance(value, str) and bool(value), "voice_seconds": number, "minutes": number,
-            "evaluate_seconds": number and 2 <= value <= 3600, "epochs": whole, "workers": whole, "skip_contradictions": isinstance(value, bool),
+            "evaluate_seconds": number and 2 <= value <= 3600, "epochs": whole, "workers": whole, "keep_checkpoints": isinstance(value, bool), "skip_contradictions": isinstance(value, bool),
             "seeds": isinstance(value, list) and bool(value) and all(type(v) is int and v >= 0 for v in value),
             "set": isinstance(value, dict), "grid": isinstance(value, dict) and bool(value), "random": isinstance(value, dict),
             "case": isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)}

@@ -1,4 +1,4 @@
-"""A sweep's table and its figure, both made from the runs' own files."""
+"""A sweep's table, learning curves and figure, all made from the runs' own files."""
 import csv
 import json
 import math
@@ -8,11 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from . import runs
+from . import files, runs
 from .plot_style import BASELINES, COLOURS, CYCLE, INK, dress, legend
 
-SCORES = {"valid": "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
+SCORE = "valid_error_over_variance"
+SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
 MEASURED = ("survival_s", "ok", "fd")  # taken over from evaluate.json
+LAST = ("run", "reason")               # columns
+TEXT = ("status", "baseline", *LAST)
 MOST_NAMES = 8                         # values on one axis, or colours, before they become numbers or grey
 
 
@@ -31,31 +34,46 @@ def row(point, folder, ended):
     -------
     dict
         The swept fields, ``seed``, ``status`` ("finished", "diverged",
-        "failed" or "waiting"), ``epochs``, ``best_epoch``; ``valid`` and
-        ``test``: squared error / variance; ``baseline`` and
-        ``valid_baseline``: the best predictor that learned nothing;
-        ``survival_s``, ``ok``, ``fd`` where it was evaluated; ``seconds`` and
-        ``cpu_seconds`` of training; ``run`` and ``reason``.  None where there
-        is no number.
+        "failed" or "waiting"), ``epochs``, ``best_epoch``, ``n_parameters``;
+        squared error / variance of the best epoch on both held-out parts and
+        of the predictors that learned nothing, ``baseline`` naming the best of
+        these; train loss / variance of the last epoch and of the worst, and
+        the last valid loss / variance; ``survival_s``, ``ok``, ``fd`` where it
+        was evaluated; ``seconds`` and ``cpu_seconds`` of training; the
+        optimiser's health from result.json; ``run`` and ``reason``.  None
+        where there is no number.
     """
-    status = (ended or {"status": "waiting"})["status"]
-    result = _json(folder / "result.json") if status == "finished" else {}
-    measured = _json(folder / "evaluate.json") if status == "finished" else {}
-    log = runs.Run(folder, point.recipe, {}).log() if ended else []
+    ended = ended or {"status": "waiting"}
+    result, measured = (_json(folder / name) if ended["status"] == "finished" else {} for name in ("result.json", "evaluate.json"))
+    log, variance = _log(folder) if ended["status"] != "waiting" else ([], 1.0)
     baselines = result.get("valid_baselines") or {}
     best = min(baselines, key=baselines.get, default=None)
     total = lambda name: round(sum(r[name] for r in log), 3) if log and name in log[0] else None
-    return {**point.swept, "seed": point.recipe.seed, "status": status, "epochs": len(log) if ended else None,
-            "best_epoch": result.get("best_epoch"), "valid": result.get("valid_error_over_variance"),
-            "test": result.get("test_error_over_variance"), "baseline": best, "valid_baseline": baselines.get(best),
+    return {**point.swept, "seed": point.recipe.seed, "status": ended["status"], "epochs": len(log), "best_epoch": result.get("best_epoch"),
+            "n_parameters": ended.get("n_parameters"), SCORE: result.get(SCORE), "test_error_over_variance": result.get("test_error_over_variance"),
+            "baseline": best, "best_baseline": baselines.get(best), **{f"{name}_baseline": baselines.get(name) for name in ("mean", "repeat", "linear")},
+            "last_train_loss": log[-1]["train_loss"] / variance if log else None,
+            "max_train_loss": max(r["train_loss"] for r in log) / variance if log else None,
+            "last_valid_loss": log[-1]["valid_loss"] / variance if log else None,
             **{name: measured.get(name) for name in MEASURED}, "seconds": total("duration"), "cpu_seconds": total("cpu_seconds"),
-            "run": folder.name, "reason": (ended or {}).get("reason", "")}
+            **(result.get("health") or {}), "run": folder.name, "reason": ended.get("reason", "")}
+
+
+def write_curves(rows, folder, path):
+    """The learning curves of a sweep's runs as CSV: ``run``, ``epoch``, ``train_loss`` and ``valid_loss`` / variance."""
+    with files.atomic(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("run", "epoch", "train_loss", "valid_loss"))
+        for name in dict.fromkeys(r["run"] for r in rows if r["status"] in ("finished", "diverged")):
+            log, variance = _log(folder / "runs" / name)
+            writer.writerows((name, r["epoch"], *(f"{r[loss] / variance:.6g}" for loss in ("train_loss", "valid_loss"))) for r in log)
 
 
 def write_table(rows, path):
     """The rows as CSV, whole or not at all; an empty cell is no number."""
-    with runs.atomic(path, "w") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    with files.atomic(path, "w") as file:
+        names = dict.fromkeys(name for r in rows for name in r if name not in LAST)  # some have health to tell of, some have not
+        writer = csv.DictWriter(file, [*names, *LAST], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -64,7 +82,7 @@ def read_table(path):
     """The rows of a table.csv, numbers as numbers (swept values stay text), empty cells None."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    text = {*list(rows[0])[:list(rows[0]).index("seed")], "status", "baseline", "run", "reason"}
+    text = {*list(rows[0])[:list(rows[0]).index("seed")], *TEXT}
     return [{k: (v if k in text else float(v) if v else None) for k, v in r.items()} for r in rows]
 
 
@@ -90,6 +108,7 @@ def settings(rows):
         the sample standard deviation (None for one run).
     """
     names, groups = fields(rows), {}
+    numeric = dict.fromkeys(c for r in rows for c in list(r)[list(r).index("seed") + 1:] if c not in TEXT)
     for r in rows:
         groups.setdefault(tuple(r[n] for n in names), []).append(r)
     found = []
@@ -97,23 +116,23 @@ def settings(rows):
         one = dict(zip(names, values), runs=len(group), **{s: sum(r["status"] == s for r in group) for s in ("finished", "diverged", "failed")})
         finished = [r for r in group if r["status"] == "finished"]
         one["baseline"] = finished[0]["baseline"] if finished else None
-        for column in ("epochs", "best_epoch", "valid", "test", "valid_baseline", *MEASURED, "seconds", "cpu_seconds"):
+        for column in numeric:
             numbers = [r[column] for r in finished if r.get(column) is not None]
             one[column] = float(np.mean(numbers)) if numbers else None
             one[f"{column}_std"] = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
         found.append(one)
-    return sorted(found, key=lambda s: math.inf if s["valid"] is None else s["valid"])
+    return sorted(found, key=lambda s: math.inf if s.get(SCORE) is None else s[SCORE])
 
 
 def summary(rows):
     """The table as text: a line for each setting, mean +- standard deviation over seeds, best first."""
     found, names = settings(rows), fields(rows)
-    shown = [c for c in ("valid", "valid_baseline", *MEASURED, "epochs", "seconds", "cpu_seconds") if any(s[c] is not None for s in found)]
-    titles = {"valid": "error / variance", "valid_baseline": "best baseline"}
+    shown = [c for c in (SCORE, "best_baseline", *MEASURED, "epochs", "seconds", "cpu_seconds") if any(s.get(c) is not None for s in found)]
+    titles = {SCORE: "error / variance", "best_baseline": "best baseline"}
     lines = [[*names, "runs", *(titles.get(c, c) for c in shown), ""]]
     for s in found:
-        cells = [f"{s[c]:.4g}" + (f" +- {s[f'{c}_std']:.2g}" if s[f"{c}_std"] is not None and c not in ("epochs", "valid_baseline") else "")
-                 + (f" {s['baseline']}" if c == "valid_baseline" else "") if s[c] is not None else "-" for c in shown]
+        cells = [f"{s[c]:.4g}" + (f" +- {s[f'{c}_std']:.2g}" if s[f"{c}_std"] is not None and c not in ("epochs", "best_baseline") else "")
+                 + (f" {s['baseline']}" if c == "best_baseline" else "") if s[c] is not None else "-" for c in shown]
         rest = ", ".join(f"{s[what]} {what}" for what in ("diverged", "failed") if s[what])
         lines.append([*(str(s[n] or "") for n in names), f"{s['finished']}/{s['runs']}", *cells, rest])
     widths = [max(map(len, column)) for column in zip(*lines)]
@@ -130,7 +149,7 @@ def n_epochs(folder):
 
 def write_figure(rows, path):
     """Draw `figure` into a PNG file, whole or not at all."""
-    with runs.atomic(path, "wb") as file:
+    with files.atomic(path, "wb") as file:
         figure(rows).savefig(file, format="png", dpi=110)
 
 
@@ -190,13 +209,13 @@ def _panel(ax, rows, found, names, name, score):
     if lost:
         ax.plot(lost, [0.97] * len(lost), "x", color=COLOURS["valid"], transform=ax.get_xaxis_transform(), markersize=7, markeredgewidth=2,
                 label="diverged")
-    if score == "valid":
+    if score == SCORE:
         _baselines(ax, found, name, at)
 
 
 def _baselines(ax, found, name, at):
     """The best baseline at each value: dashes, joined where there is one for each value."""
-    levels = sorted({(at[s[name]], s["valid_baseline"]) for s in found if s["valid_baseline"] is not None})
+    levels = sorted({(at[s[name]], s["best_baseline"]) for s in found if s["best_baseline"] is not None})
     named = sorted({s["baseline"] for s in found if s["baseline"]})
     single = len({x for x, _ in levels}) == len(levels)
     ax.plot(*zip(*levels), linestyle="--" if single else "", marker="_", markersize=14 if len(at) <= MOST_NAMES else 0 if single else 5,
@@ -223,7 +242,7 @@ def _positions(ax, values):
 def _limit(line, found, score):
     """Vertical limits that one bad run does not spoil: what lies beyond is drawn as an arrow at the edge."""
     ends = [s[score] + sign * (s[f"{score}_std"] or 0) for s in found if s[score] is not None for sign in (-1, 1)]
-    baselines = [s["valid_baseline"] for s in found if s["valid_baseline"] is not None] if score == "valid" else []
+    baselines = [s["best_baseline"] for s in found if s["best_baseline"] is not None] if score == SCORE else []
     top = min(max(ends), 2.5 * float(np.median(ends + baselines))) if min(ends) >= 0 else max(ends)
     low, top = min(ends + baselines), max([top, *baselines])
     room = 0.08 * (top - low) or 0.05 * abs(top) or 1
@@ -247,6 +266,15 @@ def _number(text):
         return float(text)
     except (TypeError, ValueError):
         return None
+
+
+def _log(folder):
+    """A run's log, and the variance its losses are divided by: 1 for likelihoods."""
+    try:
+        run = runs.open_run(folder)
+    except ValueError:  # it never began
+        return [], 1.0
+    return run.log(), run.data["variance"] if run.recipe.loss == "mse" else 1.0
 
 
 def _json(path):

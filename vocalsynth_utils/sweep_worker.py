@@ -28,8 +28,8 @@ def attempt(job, cancelled=lambda: False):
     ----------
     job : dict
         Plain data: ``folder``, ``dataset`` (paths), ``recipe`` (its dict),
-        ``minutes``, ``evaluate_seconds`` (None: no limit, not at all) and
-        ``threads``.
+        ``minutes``, ``evaluate_seconds`` (None: no limit, not at all),
+        ``keep_checkpoints`` and ``threads``.
     cancelled : callable, optional
         Asked now and then; the process is ended when it says so.
 
@@ -103,15 +103,16 @@ def _end(process):
 
 def work(job):
     """Train, evaluate and write ``outcome.json``, in this process; takes up whatever stands in the folder."""
-    from . import dataset, runs, training
+    from . import dataset, files, model, runs, training
     from .recipes import Recipe
     folder, recipe = Path(job["folder"]), Recipe.from_dict(job["recipe"])
     data = dataset.load(job["dataset"])
     _wait_until_free(folder, runs)
-    resume = (folder / "last.npz").exists()
+    resume = any(folder.glob("last*.npz"))
     if not resume and folder.exists():
-        shutil.rmtree(folder)  # it was ended before its first epoch was
-    ended = {"status": "finished", "reason": "", "evaluate_seconds": job["evaluate_seconds"]}
+        shutil.rmtree(folder)  # it was ended in its first epoch, or its checkpoints were not kept
+    ended = {"status": "finished", "reason": "", "evaluate_seconds": job["evaluate_seconds"],
+             "n_parameters": model.count_parameters(model.build_network(recipe, data.n_features))}
     try:
         if not (resume and _trained(runs.open_run(folder))):
             for _ in training.train(recipe, data, folder, resume=resume, minutes=_minutes_left(job["minutes"], folder, runs)):
@@ -120,8 +121,11 @@ def work(job):
     except FloatingPointError as error:
         epoch = len(runs.open_run(folder).log()) + 1
         ended.update(status="diverged", reason=f"in epoch {epoch}: {error}")
-    with runs.atomic(folder / "outcome.json", "w") as file:
+    with files.atomic(folder / "outcome.json", "w") as file:
         json.dump(ended, file, indent=1)
+    if not job["keep_checkpoints"]:
+        for checkpoint in folder.glob("*.npz"):
+            checkpoint.unlink()
 
 
 def _trained(run):
@@ -139,7 +143,7 @@ def _minutes_left(minutes, folder, runs):
 
 def _finish(run, data, seconds):
     """What `train` and `evaluate` do after training."""
-    from . import drift, generation, runs
+    from . import drift, files, generation
     if run.recipe.loss == "world" and not (run.folder / "calibration.json").exists():
         generation.calibrate(run, data)
     if seconds is None:
@@ -148,7 +152,7 @@ def _finish(run, data, seconds):
         measured, _ = drift.evaluate_run(run, data, seconds)
     except ValueError as error:  # `check_evaluable` has been through everything else
         measured = {"seconds": seconds, "survival_s": 0.0, "ok": 0.0, "blown_up": str(error)}
-    with runs.atomic(run.folder / "evaluate.json", "w") as file:
+    with files.atomic(run.folder / "evaluate.json", "w") as file:
         json.dump(measured, file, indent=1)
 
 
