@@ -112,7 +112,7 @@ def work(job):
     if not resume and folder.exists():
         shutil.rmtree(folder)  # it was ended in its first epoch, or its checkpoints were not kept
     ended = {"status": "finished", "reason": "", "evaluate_seconds": job["evaluate_seconds"],
-             "n_parameters": model.count_parameters(model.build_network(recipe, data.n_features))}
+             "n_parameters": model.expected_parameters(recipe)}
     try:
         if not (resume and _trained(runs.open_run(folder))):
             for _ in training.train(recipe, data, folder, resume=resume, minutes=_minutes_left(job["minutes"], folder, runs)):
