@@ -22,7 +22,7 @@ from . import voice as singer
 
 ATTEMPTS = 3            # of a run whose process or machine dies
 POLL_SECONDS = 0.5
-FIGURE_SECONDS = 20     # between two drawings while runs end
+DRAW_SECONDS = 10       # at least, between two drawings while runs end
 CONNECT_SECONDS = 30    # for a Dask scheduler to answer, and to have workers
 SHORTEST_TO_EVALUATE = 2  # seconds of the test part
 
@@ -186,7 +186,7 @@ def _digest(source):
 def _slug(parts):
     """A folder's name: words cut to a decent length, and the last of them whole."""
     *words, last = parts
-    text = "".join(c if c.isalnum() or c in "=.,_-" else "-" for c in "_".join(words))
+    text = "".join(c if c.isascii() and c.isalnum() or c in "=.,_-" else "-" for c in "_".join(words))
     return f"{text[:80]}_{last}"
 
 
@@ -195,7 +195,7 @@ class _Table:
 
     def __init__(self, out, plan, tasks, on_change):
         self.out, self.plan, self.tasks, self.on_change = out, plan, tasks, on_change
-        self.ended, self.drawn = {}, 0.0
+        self.ended, self.made, self.drawn = {}, {}, 0.0
         for task in tasks:
             ended = sweep_worker.outcome(task.folder)
             if ended and (ended["status"] == "diverged" or ended.get("evaluate_seconds") == plan.evaluate_seconds):
@@ -206,20 +206,25 @@ class _Table:
         return list({task.folder: task for task in self.tasks if task.folder not in self.ended}.values())
 
     def rows(self):
-        return [sweep_report.row(point, task.folder, self.ended.get(task.folder)) for point, task in zip(self.plan.points, self.tasks)]
+        """The table; rows of runs that have ended are made once."""
+        for i, (point, task) in enumerate(zip(self.plan.points, self.tasks)):
+            if self.made.get(i, {}).get("status", "waiting") == "waiting":
+                self.made[i] = sweep_report.row(point, task.folder, self.ended.get(task.folder))
+        return list(self.made.values())
 
     def end(self, task, ended):
         """One run has ended."""
         self.ended[task.folder] = ended
-        self.write(draw=time.monotonic() - self.drawn > FIGURE_SECONDS)
+        self.write(draw=time.monotonic() - self.drawn > DRAW_SECONDS)
 
     def write(self, draw=True):
-        """table.csv, and figure.png; returns the rows."""
+        """table.csv, and the slower curves.csv and figure.png; returns the rows."""
         rows = self.rows()
         sweep_report.write_table(rows, self.out / "table.csv")
-        sweep_report.write_curves(rows, self.out, self.out / "curves.csv")
-        if draw and any(row["status"] == "finished" for row in rows):
-            sweep_report.write_figure(rows, self.out / "figure.png")
+        if draw:
+            sweep_report.write_curves(rows, self.out, self.out / "curves.csv")
+            if any(row["status"] == "finished" for row in rows):
+                sweep_report.write_figure(rows, self.out / "figure.png")
             self.drawn = time.monotonic()
         return rows
 

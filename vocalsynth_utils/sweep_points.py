@@ -57,7 +57,7 @@ else:
 
 MAX_RUNS = 10_000
 DIGITS = 12  # of an identity
-KEYS = {"recipe": "text", "data": "text", "voice_seconds": "a number above 0", "seeds": "a list of whole numbers of at least 0",
+KEYS = {"recipe": "text", "data": "text", "voice_seconds": "a number above 0, at most 36000", "seeds": "a list of whole numbers of at least 0",
         "epochs": "a whole number above 0", "minutes": "a number above 0", "evaluate_seconds": "a number from 2 to 3600",
         "workers": "a whole number above 0", "keep_checkpoints": "true or false", "skip_contradictions": "true or false", "set": "a table", "grid": "a table",
         "random": "a table", "case": "a list of tables"}
@@ -293,7 +293,7 @@ def _check_key(key, value):
     """ValueError on a top-level value of the wrong kind."""
     number = type(value) in (int, float) and 0 < value < math.inf
     whole = type(value) is int and value > 0
-    fine = {"recipe": isinstance(value, str), "data": isinstance(value, str) and bool(value), "voice_seconds": number, "minutes": number,
+    fine = {"recipe": isinstance(value, str), "data": isinstance(value, str) and bool(value), "voice_seconds": number and value <= 36000, "minutes": number,
             "evaluate_seconds": number and 2 <= value <= 3600, "epochs": whole, "workers": whole, "keep_checkpoints": isinstance(value, bool), "skip_contradictions": isinstance(value, bool),
             "seeds": isinstance(value, list) and bool(value) and all(type(v) is int and v >= 0 for v in value),
             "set": isinstance(value, dict), "grid": isinstance(value, dict) and bool(value), "random": isinstance(value, dict),
