@@ -100,7 +100,7 @@ def train(args):
     with tqdm(total=recipe.n_epochs, initial=done, unit="epoch", file=sys.stderr, disable=None) as bar:
         def on_batch(done, total):
             bar.set_description(f"batch {done}/{total}")
-        for row in training.train(recipe, data, folder, resume=args.resume, minutes=args.minutes, on_batch=on_batch):
+        for row in training.train(recipe, data, folder, resume=args.resume, minutes=args.minutes, on_batch=on_batch, watch=args.health):
             bar.update()
             unit = data.variance if recipe.loss == "mse" else 1.0
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
@@ -235,6 +235,7 @@ def parser():
     p.add_argument("--epochs", type=_whole, help="train up to this many epochs")
     p.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")
     p.add_argument("--resume", action="store_true", help="go on from the run's last epoch")
+    p.add_argument("--health", action="store_true", help="log gradient norm, epsilon, clipping and saturated gates of each epoch too")
     p.add_argument("--set", **setting)
     p = command(generate, ("RUN", "a run's folder"), ("OUT", "the WAV file to write"))
     p.add_argument("--seconds", type=_positive, required=True, help="length of the new audio")

@@ -25,16 +25,26 @@ def baselines(dataset, n_steps, split="valid"):
         again; ``"linear"`` is linear prediction fitted on the train part, from
         the last 400 samples (raw frames) or the last two frames (features).
     """
+    return {name: float(errors.mean()) for name, errors in baselines_in_frame(dataset, n_steps, split).items()}
+
+
+def baselines_in_frame(dataset, n_steps, split="valid"):
+    """The same at each place in the frame.
+
+    Returns
+    -------
+    dict of str to float64 array of shape (n_features,)
+    """
     predict = _linear_prediction(dataset, n_steps)
     mean = dataset.scaling.mean_of_scaled
-    totals, n = np.zeros(3), 0
+    totals, n = np.zeros((3, dataset.n_features)), 0
     for start in dataset.starts(split, n_steps):
         X = dataset.batch([start], n_steps)[0]
         target = X[1:]
-        for i, prediction in enumerate((mean, X[:-1], predict(X))):
-            totals[i] += np.square(target - prediction, dtype=np.float64).sum()
-        n += target.size
-    return dict(zip(("mean", "repeat", "linear"), (totals / n / dataset.variance).tolist()))
+        for total, prediction in zip(totals, (mean, X[:-1], predict(X))):
+            total += np.square(target - prediction, dtype=np.float64).sum(axis=0)
+        n += len(target)
+    return dict(zip(("mean", "repeat", "linear"), totals / n / dataset.variance))
 
 
 def _linear_prediction(dataset, n_steps):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from . import audio, features, frames
-from .baselines import baselines  # noqa: F401  of a dataset
+from .baselines import baselines, baselines_in_frame  # noqa: F401  of a dataset
 
 SPLITS = ("train", "valid", "test")
 BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within

@@ -1,16 +1,14 @@
 """The loop over epochs: batches, schedules, the log and the checkpoints."""
-import json
 import math
 import time
 
 import numpy as np
-import theano
-import theano.tensor as T
 
 from . import dataset as datasets
-from . import checkpoints, files, losses, model, runs
+from . import checkpoints, health, results, runs
 from .trainer import checkpoint, compile_trainer, mixed_inputs
 
+HEALTH_BATCHES = 4  # of training, on which the health of the best parameters is measured
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
 
 
@@ -33,14 +31,6 @@ def batches(dataset, recipe, epoch):
     return rng.permutation(starts)[:n_batches * recipe.n_batch].reshape(n_batches, recipe.n_batch)
 
 
-def _mean_over(function, dataset, recipe, split):
-    """Mean of a compiled loss over all sequences of one part, in its own units."""
-    starts = dataset.starts(split, recipe.n_steps)
-    groups = [starts[i:i + recipe.n_batch] for i in range(0, len(starts), recipe.n_batch)]
-    total = sum(len(group) * float(function(dataset.batch(group, recipe.n_steps))) for group in groups)
-    return total / len(starts)
-
-
 def schedule(recipe, update, n_updates):
     """The learning rate of update number `update` (from 0) of `n_updates`."""
     rate = recipe.learning_rate * min(1.0, (update + 1) / (recipe.warmup + 1))
@@ -59,7 +49,7 @@ def free_steps_judged(recipe):
     return recipe.free_steps or recipe.n_steps // 2
 
 
-def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False):
+def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, watch=False):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
     Everything is on disk before a row is yielded, so the caller may stop at
@@ -80,6 +70,9 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
         ``on_batch(done, n_batches)`` after each batch.
     should_stop : callable, optional
         Asked after each batch; the epoch in progress is then given up.
+    watch : bool
+        Measure the `health` of each epoch on its first batch, as columns of
+        the log; a run that was begun so goes on so.
 
     Yields
     ------
@@ -100,20 +93,26 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
         run = _resumable(folder, recipe) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
+        probe = health.compile_probe(trainer.network, recipe) if ("gradient_norm" in rows[0] if rows else watch) else None
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
             if time.monotonic() > deadline or _out_of_patience(rows, recipe):
                 break
-            started = time.monotonic()
+            started = time.monotonic(), time.process_time()
             train_loss = _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop)
             if train_loss is None:
                 return
-            valid_loss = _mean_over(trainer.valid, dataset, recipe, "valid")
+            valid_loss = results.mean_over(trainer.valid, dataset, recipe, "valid")
             if not math.isfinite(valid_loss):
                 raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
-            row = _log_row(rows, epoch, train_loss, valid_loss, time.monotonic() - started)
+            row = _log_row(rows, epoch, train_loss, valid_loss)
             if trainer.free:
-                row["valid_free_run"] = _mean_over(lambda X: trainer.free(X, free_steps_judged(recipe)), dataset, recipe, "valid")
+                row["valid_free_run"] = results.mean_over(lambda X: trainer.free(X, free_steps_judged(recipe)), dataset, recipe, "valid")
+            if probe:
+                batch = dataset.batch(batches(dataset, recipe, epoch)[0], recipe.n_steps)
+                row.update(health.measure(recipe, probe, [batch], checkpoint(trainer)))
+            row.update(duration=round(time.monotonic() - started[0], 3), cpu_seconds=round(time.process_time() - started[1], 3))
+            row = {name: row[name] for name in (rows or [row])[0]}  # a run keeps the columns it began with
             rows.append(row)
             run.save("last", checkpoint(trainer), rows, epoch=epoch, valid_loss=valid_loss)
             run.append_log(row)  # after it, so that the log names no epoch that is not kept
@@ -121,7 +120,9 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
                 run.keep_as_best()
             yield rows[-1]
         if rows:
-            _finish(trainer, run, dataset, rows)
+            run.write_log(rows)  # brought to the disk by it
+            first = batches(dataset, recipe, _best_epoch(rows, recipe))[:HEALTH_BATCHES]
+            results.write(trainer, run, dataset, rows, first)
 
 
 def _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop):
@@ -156,12 +157,12 @@ def _blown_up(what, recipe, epoch):
     return FloatingPointError(f"{what}; {left}; start again with a learning_rate below {recipe.learning_rate:g} or with {change}")
 
 
-def _log_row(rows, epoch, train_loss, valid_loss, duration):
-    """One row of log.csv."""
+def _log_row(rows, epoch, train_loss, valid_loss):
+    """One row of log.csv; what it took is filled in at the end."""
     return {"epoch": epoch, "train_loss": train_loss, "valid_loss": valid_loss,
             "has_train_loss_improved": all(train_loss < r["train_loss"] for r in rows),
             "has_valid_loss_improved": all(valid_loss < r["valid_loss"] for r in rows),
-            "duration": round(duration, 3)}
+            "duration": None, "cpu_seconds": None}
 
 
 def _out_of_patience(rows, recipe):
@@ -200,22 +201,3 @@ def _resumable(folder, recipe):
         if was != value and name not in ("n_epochs", "patience", "purpose"):
             raise ValueError(f"the run in {folder} was started with {name}={was!r}, not {value!r}; resume it as it was, or start another run")
     return run._replace(recipe=recipe)
-
-
-def _finish(trainer, run, dataset, rows):
-    """Losses of the best parameters, squared error of their mean prediction, and the baselines, into result.json."""
-    arrays, meta = run.load("best")
-    checkpoints.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
-    variance = dataset.variance
-    X = T.tensor3("X")
-    hids, _ = model.run(trainer.network, X[:, :-1])
-    error = theano.function([X], losses.mean_squared_error(trainer.network.head.predict(hids, X[:, :-1]), X[:, 1:]))
-    result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": variance,
-              "valid_loss": meta["valid_loss"], "test_loss": _mean_over(trainer.valid, dataset, run.recipe, "test"),
-              "valid_error_over_variance": _mean_over(error, dataset, run.recipe, "valid") / variance,
-              "test_error_over_variance": _mean_over(error, dataset, run.recipe, "test") / variance,
-              "valid_baselines": datasets.baselines(dataset, run.recipe.n_steps, "valid"),
-              "test_baselines": datasets.baselines(dataset, run.recipe.n_steps, "test")}
-    run.write_log(rows)  # brought to the disk by it
-    with files.atomic(run.folder / "result.json", "w") as file:
-        json.dump(result, file, indent=1)

@@ -1,0 +1,85 @@
+"""What a finished run is worth and what it cost: ``result.json``."""
+import json
+
+import numpy as np
+import theano
+import theano.tensor as T
+
+from . import checkpoints, files, health, model
+from .baselines import baselines
+
+PARTS = 20  # of a frame, whose errors are kept apart
+
+
+def mean_over(function, dataset, recipe, split):
+    """Mean of a compiled function of a batch over all sequences of one part.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(X)``, a number or an array that is a mean over the
+        sequences of X, float32 (n_batch, n_steps, n_features).
+    dataset : dataset.Dataset
+    recipe : Recipe
+    split : {"train", "valid", "test"}
+
+    Returns
+    -------
+    float64 number or array
+    """
+    starts = dataset.starts(split, recipe.n_steps)
+    groups = [starts[i:i + recipe.n_batch] for i in range(0, len(starts), recipe.n_batch)]
+    total = sum(len(group) * np.array(function(dataset.batch(group, recipe.n_steps)), np.float64) for group in groups)
+    return total / len(starts)
+
+
+def errors_in_frame(network, dataset, recipe, split="valid"):
+    """Squared error of a network's mean prediction at each place in the frame, over the variance.
+
+    Parameters
+    ----------
+    network : model.Network
+    dataset : dataset.Dataset
+    recipe : Recipe
+    split : {"train", "valid", "test"}
+
+    Returns
+    -------
+    float64 array of shape (n_features,)
+        Its mean is the squared error / variance.
+    """
+    X = T.tensor3("X")
+    hids, _ = model.run(network, X[:, :-1])
+    error = theano.function([X], T.sqr(network.head.predict(hids, X[:, :-1]) - X[:, 1:]).mean(axis=(0, 1)))
+    return mean_over(error, dataset, recipe, split) / dataset.variance
+
+
+def write(trainer, run, dataset, rows, batches):
+    """Measure the best parameters and write ``result.json``.
+
+    Parameters
+    ----------
+    trainer : trainer.Trainer
+        Takes on the best parameters.
+    run : runs.Run
+    dataset : dataset.Dataset
+    rows : list of dict
+        The log.
+    batches : int array of shape (n_batches, n_batch)
+        First rows of the training batches on which `health` is measured.
+    """
+    arrays, meta = run.load("best")
+    checkpoints.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
+    recipe, cost = run.recipe, {name: [row.get(name) for row in rows] for name in ("duration", "cpu_seconds")}
+    errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in ("valid", "test")}
+    result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance,
+              "valid_loss": meta["valid_loss"], "test_loss": float(mean_over(trainer.valid, dataset, recipe, "test")),
+              **{f"{split}_error_over_variance": float(error.mean()) for split, error in errors.items()},
+              **{f"{split}_baselines": baselines(dataset, recipe.n_steps, split) for split in errors},
+              **{name: None if None in values else round(sum(values), 3) for name, values in cost.items()}}
+    if recipe.features == "raw":
+        result["valid_error_in_frame"] = [float(part.mean()) for part in np.array_split(errors["valid"], min(PARTS, recipe.frame_length))]
+    probe = health.compile_probe(trainer.network, recipe)
+    result["health"] = health.measure(recipe, probe, (dataset.batch(starts, recipe.n_steps) for starts in batches), arrays)
+    with files.atomic(run.folder / "result.json", "w") as file:
+        json.dump(result, file, indent=1)
