@@ -1,10 +1,14 @@
 """The correction that gives a generated voice its mean and covariance back."""
+import types
+
 import numpy as np
 import pytest
+import scipy.signal
 
-from vocalsynth_utils import calibration
+from vocalsynth_utils import calibration, features, voice
 from vocalsynth_utils.features import N_ENVELOPE, VOICING
 
+FINE = types.SimpleNamespace(features="world", frame_length=80, sample_rate=16000)
 MIX = np.eye(N_ENVELOPE) + 0.05 * np.random.default_rng(9).normal(size=(N_ENVELOPE, N_ENVELOPE))
 
 
@@ -52,7 +56,9 @@ def test_a_voice_that_is_always_voiced_leaves_the_other_half_uncorrected():
     wanted, measured = calibration.moments(rows(6)), calibration.moments(always)
     correction = calibration.transport(wanted, measured)
     assert np.array_equal(correction[0], calibration.nothing()[0])
-    assert np.isfinite(calibration.without_colour(correction, wanted, measured, measured)).all()
+    heard = np.stack([np.full((1 + calibration.N_MFCC, calibration.N_MFCC), np.nan), np.vstack([np.zeros(calibration.N_MFCC), np.eye(calibration.N_MFCC)])])
+    improved = calibration.by_ear(correction, heard, heard + 0.1, measured, measured, 16000)
+    assert np.array_equal(improved[0], correction[0]) and np.isfinite(improved).all() and not np.array_equal(improved[1], correction[1])
 
 
 def test_no_direction_is_stretched_without_bound():
@@ -60,11 +66,54 @@ def test_no_direction_is_stretched_without_bound():
     assert np.linalg.eigvalsh(correction[1, 1:]).max() <= calibration.MOST + 1e-9
 
 
-def test_the_vocoders_colour_is_undone_and_a_samples_own_chance_is_not_taken_for_it():
-    wanted, sample = calibration.moments(rows(7)), rows(8, scale=0.9, shift=0.2)
-    same = calibration.without_colour(calibration.nothing(), wanted, *[calibration.moments(sample)] * 2)
-    assert np.allclose(same, calibration.nothing(), atol=1e-9)
-    vocoder = lambda frames: np.hstack([frames[:, :3], 1.1 * frames[:, 3:] + 0.3])
-    undo = calibration.without_colour(calibration.nothing(), wanted, calibration.moments(sample), calibration.moments(vocoder(sample)))
-    heard = calibration.moments(vocoder(calibration.apply(undo, rows(7))))
-    assert np.abs(heard - wanted).max() < 0.05 < np.abs(calibration.moments(vocoder(rows(7))) - wanted).max()
+def test_the_average_is_that_of_both_clouds_together():
+    a, b = rows(10, shift=1.0), rows(11, scale=2.0, shift=-1.0)
+    a, b = (x[x[:, VOICING] > 0.5][:9000] for x in (a, b))  # as many of each
+    both = np.concatenate([a, b])
+    average = calibration._average([calibration.moments(a), calibration.moments(b)])
+    assert np.allclose(average[1], calibration.moments(both)[1], rtol=1e-3, atol=1e-3)
+    assert np.array_equal(calibration._average([calibration.moments(a), calibration.moments(b[:9])])[1], calibration.moments(a)[1])
+
+
+@pytest.fixture(scope="module")
+def song():
+    """A minute of the built-in voice as WORLD frames, 5 ms apart, and the sound these make."""
+    y = voice.sing(60, seed=3)
+    frames = features.encode(y, FINE)
+    return frames, features.decode(frames, FINE)
+
+
+def test_the_cepstrum_follows_the_envelope_as_the_map_says(song):
+    frames, y = song
+    E, change = calibration.cepstrum_of_envelope(16000), np.zeros(N_ENVELOPE)
+    change[:4] = 0.3, -0.4, 0.2, 0.1
+    moved = frames.copy()
+    moved[:, -N_ENVELOPE:] += change
+    before, after = (calibration.sound_moments(z, frames[:, VOICING], 16000) for z in (y, features.decode(moved, FINE)))
+    assert np.allclose((after - before)[1, 0], change @ E, atol=0.1 * np.abs(change @ E).max())
+
+
+def test_a_colour_that_no_frame_shows_is_heard_and_undone(song):
+    frames, clean = song
+    wanted = calibration.sound_moments(clean, frames[:, VOICING], 16000)
+    vocoder = lambda rows: scipy.signal.lfilter([1, -0.6], [1], features.decode(rows, FINE))  # treble up
+    correction, own = calibration.nothing(), calibration.moments(frames)
+    for _ in range(2):
+        part = calibration.apply(correction, frames)
+        heard = calibration.sound_moments(vocoder(part), frames[:, VOICING], 16000)
+        correction = calibration.by_ear(correction, wanted, heard, calibration.moments(part), calibration.moments(part), 16000)
+    far, near = (np.linalg.norm((calibration.sound_moments(vocoder(rows_), frames[:, VOICING], 16000) - wanted)[1, 0])
+                 for rows_ in (frames, calibration.apply(correction, frames)))
+    assert near < 0.15 * far and not np.allclose(own, calibration.moments(part))
+
+
+def test_a_samples_own_chance_is_not_taken_for_colour(song):
+    frames, y = song
+    part = frames.copy()  # by chance a little louder, wider and of another vowel
+    part[:, -N_ENVELOPE:] *= 1.03
+    part[:, -N_ENVELOPE:][:, :3] += 0.2
+    whole, heard = (calibration.sound_moments(z, frames[:, VOICING], 16000) for z in (y, features.decode(part, FINE)))
+    steps = [calibration.by_ear(calibration.nothing(), whole, heard, calibration.moments(part), expected, 16000)
+             for expected in (calibration.moments(frames), calibration.moments(part))]
+    granted, taken = (np.linalg.norm(calibration.apply(step, frames) - frames) for step in steps)
+    assert granted < 0.3 * taken

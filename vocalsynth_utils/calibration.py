@@ -2,12 +2,14 @@
 
 A mixture's draws are a little duller than the voice, and the vocoder colours
 what it synthesises.  Both are fixed faults, so they are measured once and
-undone: the run sings, and what it sang is moved, for voiced and unvoiced frames
-apart, by the smallest linear map that gives the envelope the mean and the
-covariance of the training part.  A part of it then goes through the vocoder and
-is analysed as the recording was; how that shifts and scales each dimension is
-undone too.  Nothing is fed back into the network, and nothing but the training
-part is looked at.
+undone.  The run sings, and what it sang is moved, for voiced and unvoiced
+frames apart, by the smallest linear map that gives the envelope the mean and
+the covariance of the voice's.  Then a part of it becomes sound, and the same is
+done for what can be heard: the mel-frequency cepstrum of that sound beside the
+recording's own, carried back to the envelope.  Nothing is fed back into the
+network, and the test part is not looked at: the voice is the mean of the
+training part and of the validation part, which the network has not learned by
+heart.
 
 References
 ----------
@@ -19,12 +21,18 @@ distributions", J. Multivariate Analysis 12 (1982): the map, in eq. 4.
 import json
 
 import numpy as np
+import scipy.fft
 
-from . import features, files, stepping
+from . import descriptors, features, files, mel, stepping
+from .dataset import as_float
+from .descriptors import N_MFCC
+from .features import N_ENVELOPE, VOICING
 
 SECONDS = 60
 VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
-CODEC_VOICES = 2  # of them go through the vocoder, which colours them all alike
+SOUND_VOICES = 4  # of them become sound, which costs more
+SOUND_STEPS = 2   # the cepstrum follows the envelope not quite linearly
+HEARD_SECONDS = 600  # of each part of the recording
 SEED = 1_000_003  # apart from the seeds people choose
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
 ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
@@ -32,13 +40,13 @@ FLOOR = 1e-6       # of a covariance's directions, relative to the largest
 
 
 def calibrate(run, dataset, checkpoint="best"):
-    """Measure what a run of WORLD frames sings against its training part, and keep the correction beside its checkpoints.
+    """Measure what a run of WORLD frames sings against its recording, and keep the correction beside its checkpoints.
 
     Parameters
     ----------
     run : runs.Run
     dataset : dataset.Dataset
-        What it was trained on; only its train part is looked at.
+        What it was trained on.
     checkpoint : {"best", "last"}
 
     Returns
@@ -46,25 +54,41 @@ def calibrate(run, dataset, checkpoint="best"):
     float64 array of shape (2, 1 + n_envelope, n_envelope)
         `generation.generate` applies it from then on.
     """
-    recipe = run.recipe
-    first, end = dataset.ranges["train"]
-    wanted = moments(dataset.rows[first:end])
-    rng, network = np.random.default_rng(SEED), stepping.load_network(run, checkpoint)
-    step = stepping.compile_voices(network, bounds=stepping.bounds(run))
-    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES)
-    heard, state = dataset.batch(starts, recipe.n_steps), None
-    n_frames = SECONDS * recipe.sample_rate // recipe.frame_length
-    sung = np.empty((VOICES, n_frames, dataset.n_features), np.float32)
-    for i in range(n_frames):
-        sung[:, i], state = step(heard, state, *stepping.random_numbers(rng, VOICES, network.head))
-        heard = sung[:, i:i + 1]
-    sung = run.scaling.invert(sung.reshape(-1, dataset.n_features))
-    correction = transport(wanted, moments(sung))
-    part = apply(correction, sung[:CODEC_VOICES * n_frames])
-    y = np.clip(features.decode(part, recipe), -1, 1)
-    correction = without_colour(correction, wanted, moments(part), moments(features.encode(y, recipe)))
+    recipe, sr = run.recipe, run.recipe.sample_rate
+    sung = _sing(run, dataset, checkpoint)
+    everything, some = np.concatenate(sung), np.concatenate(sung[:SOUND_VOICES])
+    wanted = _average([moments(dataset.rows[slice(*dataset.ranges[split])]) for split in ("train", "valid")])
+    heard = _average([_heard_moments(dataset, split, sr) for split in ("train", "valid")])
+    correction = transport(wanted, moments(everything))
+    for _ in range(SOUND_STEPS):
+        part = apply(correction, some)
+        sound = sound_moments(features.decode(part, recipe), np.repeat(part[:, VOICING], dataset.rows_per_frame), sr)
+        correction = by_ear(correction, heard, sound, moments(part), moments(apply(correction, everything)), sr)
     save(run, correction)
     return correction
+
+
+def _sing(run, dataset, checkpoint):
+    """Frames of several voices, not scaled: (VOICES, n_frames, n_features)."""
+    recipe, rng = run.recipe, np.random.default_rng(SEED)
+    network = stepping.load_network(run, checkpoint)
+    step = stepping.compile_voices(network, bounds=stepping.bounds(run))
+    first, end = dataset.ranges["train"]
+    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES)
+    heard, state = dataset.batch(starts, recipe.n_steps), None
+    sung = np.empty((VOICES, SECONDS * recipe.sample_rate // recipe.frame_length, dataset.n_features), np.float32)
+    for i in range(sung.shape[1]):
+        sung[:, i], state = step(heard, state, *stepping.random_numbers(rng, VOICES, network.head))
+        heard = sung[:, i:i + 1]
+    return run.scaling.invert(sung.reshape(-1, dataset.n_features)).reshape(sung.shape)
+
+
+def _heard_moments(dataset, split, sr):
+    """`sound_moments` of the beginning of one part of the recording."""
+    first, end = dataset.ranges[split]
+    end = min(end, first + int(HEARD_SECONDS / features.ROW_SECONDS))
+    y = dataset.samples[first * dataset.row_length:end * dataset.row_length]
+    return sound_moments(as_float(y), dataset.rows[first:end, VOICING], sr)
 
 
 def moments(rows):
@@ -81,10 +105,43 @@ def moments(rows):
         [unvoiced or voiced]: the mean, above the covariance; nan where there
         are too few rows.
     """
-    voiced, n = rows[:, features.VOICING] > 0.5, features.N_ENVELOPE
-    parts = [rows[chosen, -n:].astype(np.float64) for chosen in (~voiced, voiced)]
+    return _moments(rows[:, -N_ENVELOPE:], rows[:, VOICING])
+
+
+def sound_moments(y, voicing, sr):
+    """Mean and covariance of a sound's mel-frequency cepstrum, where it is unvoiced and where it is voiced.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,)
+    voicing : float array of shape (n_rows,)
+        0 or 1, every 5 ms.
+    sr : int, Hz
+
+    Returns
+    -------
+    float64 array of shape (2, 1 + n_mfcc, n_mfcc)
+        As `moments`.
+    """
+    cepstra = descriptors.timbre(descriptors.bands(np.clip(y, -1, 1).astype(np.float32), sr))[:, :N_MFCC]
+    at = np.arange(len(cepstra)) * descriptors.FRAME_HOP + descriptors.FRAME_SECONDS / 2  # centres of the spectra, in s
+    row = np.minimum((at / features.ROW_SECONDS).astype(int), len(voicing) - 1)
+    return _moments(cepstra, voicing[row])
+
+
+def _moments(x, voicing):
+    parts = [x[chosen].astype(np.float64) for chosen in (voicing <= 0.5, voicing > 0.5)]
     return np.stack([np.vstack([part.mean(axis=0), np.cov(part, rowvar=False)]) if len(part) >= ROWS_NEEDED
-                     else np.full((1 + n, n), np.nan) for part in parts])
+                     else np.full((1 + x.shape[1], x.shape[1]), np.nan) for part in parts])
+
+
+def _average(pair):
+    """Moments of two clouds of equal weight; of the first alone where the second has too few rows."""
+    a, b = pair
+    apart = (a[:, 0] - b[:, 0]) / 2
+    both = (a + b) / 2
+    both[:, 1:] += apart[:, :, None] * apart[:, None]
+    return np.where(np.isfinite(b), both, a)
 
 
 def transport(wanted, measured):
@@ -92,14 +149,14 @@ def transport(wanted, measured):
 
     Parameters
     ----------
-    wanted, measured : float arrays of shape (2, 1 + n_envelope, n_envelope)
+    wanted, measured : float arrays of shape (2, 1 + n, n)
 
     Returns
     -------
-    float64 array of shape (2, 1 + n_envelope, n_envelope)
+    float64 array of shape (2, 1 + n, n)
         [unvoiced or voiced]: the shift, above the matrix; see `apply`.
     """
-    correction = nothing()
+    correction = nothing(wanted.shape[2])
     for i, (goal, start) in enumerate(zip(wanted, measured)):
         if not np.isfinite([goal, start]).all():
             continue
@@ -112,41 +169,70 @@ def transport(wanted, measured):
     return correction
 
 
-def without_colour(correction, wanted, before, after):
-    """A correction that also undoes what the vocoder does to frames whose moments are as wanted.
+def by_ear(correction, wanted, heard, sung, expected, sr):
+    """A correction improved by what its sound is like.
 
-    The sample that went through it is compared with itself, so its own chance
-    deviation from what is wanted drops out.
+    What is heard of a sample deviates by chance as the sample itself does; so
+    much, carried over to the cepstrum, is granted to it.
 
     Parameters
     ----------
     correction : float array of shape (2, 1 + n_envelope, n_envelope)
-    wanted, before, after : float arrays of the same shape, from `moments`
-        Of the training part; of a sample of frames; of their sound.
+    wanted, heard : float arrays of shape (2, 1 + n_mfcc, n_mfcc), from `sound_moments`
+        Of the recording; of the sample's sound.
+    sung, expected : float arrays of shape (2, 1 + n_envelope, n_envelope), from `moments`
+        Of the sample's corrected frames; of all such frames.
+    sr : int, Hz
 
     Returns
     -------
     float64 array of shape (2, 1 + n_envelope, n_envelope)
     """
-    spread = [np.sqrt(np.maximum(np.diagonal(m[:, 1:], axis1=1, axis2=2), 1e-12)) for m in (before, after)]
-    scale = np.clip(spread[0] / spread[1], 1 / MOST, MOST)  # (2, n_envelope)
-    shift = wanted[:, 0] - scale * (wanted[:, 0] + after[:, 0] - before[:, 0])
-    undone = correction * scale[:, None]
-    undone[:, 0] += shift
-    return np.where(np.isfinite(undone), undone, correction)
+    E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc)
+    back, goal = np.linalg.pinv(E), wanted + _through(sung - expected, E)
+    goal[:, 1:] = [_power(covariance, 1) if np.isfinite(covariance).all() else covariance for covariance in goal[:, 1:]]
+    improved = np.array(correction)
+    for i, (move, here, frames) in enumerate(zip(transport(goal, heard), heard, sung)):
+        if not np.isfinite([goal[i], here]).all() or not np.isfinite(frames).all():
+            continue
+        stretch = move[1:] - np.eye(N_MFCC)
+        matrix = np.eye(N_ENVELOPE) + E @ stretch @ back
+        shift = (move[0] + (here[0] - frames[0] @ E) @ stretch) @ back  # a cepstrum is envelope @ E and what the vocoder adds
+        improved[i] = np.vstack([correction[i, 0] @ matrix + shift, correction[i, 1:] @ matrix])
+    return improved
+
+
+def _through(moments, E):
+    """Differences of moments (2, 1 + n, n) carried through a linear map (n, m): (2, 1 + m, m)."""
+    return np.concatenate([moments[:, :1] @ E, E.T @ moments[:, 1:] @ E], axis=1)
+
+
+def cepstrum_of_envelope(sr):
+    """How the mel-frequency cepstrum follows WORLD's coded envelope, both being linear in log power.
+
+    Returns
+    -------
+    float64 array of shape (n_envelope, n_mfcc)
+    """
+    import pyworld
+    n_fft = pyworld.get_cheaptrick_fft_size(sr)
+    spectra = np.log(pyworld.decode_spectral_envelope(np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)]), sr, n_fft))
+    filters = mel.mel_filters(descriptors.N_BANDS, n_fft, sr)
+    bands = (spectra[1:] - spectra[0]) @ (filters / filters.sum(axis=1, keepdims=True)).T
+    return scipy.fft.dct(bands, norm="ortho")[:, :N_MFCC]
 
 
 def apply(correction, frames):
     """Frames (n_frames, n_features), not scaled, with their envelope corrected: a new array."""
-    corrected, voiced = np.array(frames), frames[:, features.VOICING] > 0.5
+    corrected, voiced = np.array(frames), frames[:, VOICING] > 0.5
     for part, chosen in zip(np.asarray(correction), (~voiced, voiced)):
-        corrected[chosen, -features.N_ENVELOPE:] = frames[chosen, -features.N_ENVELOPE:] @ part[1:] + part[0]
+        corrected[chosen, -N_ENVELOPE:] = frames[chosen, -N_ENVELOPE:] @ part[1:] + part[0]
     return corrected
 
 
-def nothing():
-    """The correction that changes nothing, (2, 1 + n_envelope, n_envelope)."""
-    return np.stack([np.vstack([np.zeros(features.N_ENVELOPE), np.eye(features.N_ENVELOPE)])] * 2)
+def nothing(n=N_ENVELOPE):
+    """The correction that changes nothing, (2, 1 + n, n)."""
+    return np.stack([np.vstack([np.zeros(n), np.eye(n)])] * 2)
 
 
 def save(run, correction):
