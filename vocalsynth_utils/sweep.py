@@ -292,7 +292,8 @@ def _dask(address, out):
     except ImportError:
         raise ValueError("--scheduler needs dask.distributed, which is not installed; pip install 'vocalsynth-utils[cluster]'") from None
     import logging
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
