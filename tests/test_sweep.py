@@ -228,6 +228,22 @@ def test_the_table_says_what_the_runs_say(swept, capsys):
         assert setting["finished"] == 2
 
 
+def test_a_world_run_is_calibrated_as_train_would(tmp_path):
+    path = write(tmp_path / "s.toml", """
+        recipe = "world-mdn"
+        voice_seconds = 30
+        epochs = 1
+        [set]
+        n_steps = 10
+        n_batch = 2
+        batches_per_epoch = 2
+        [grid]
+        n_units = [[4]]
+        """)
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert len(list(tmp_path.glob("out/**/calibration.json"))) == 1
+
+
 def test_the_figure_shows_each_setting_beside_the_best_baseline(swept):
     _, out = swept
     rows = sweep_report.read_table(out / "table.csv")

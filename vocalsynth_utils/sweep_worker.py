@@ -143,9 +143,9 @@ def _minutes_left(minutes, folder, runs):
 
 def _finish(run, data, seconds):
     """What `train` and `evaluate` do after training."""
-    from . import drift, files, generation
+    from . import calibration, drift, files
     if run.recipe.loss == "world" and not (run.folder / "calibration.json").exists():
-        generation.calibrate(run, data)
+        calibration.calibrate(run, data)
     if seconds is None:
         return
     try:
