@@ -130,7 +130,7 @@ def expected_parameters(recipe):
         return total + dense(n_in, width)
     if recipe.loss == "world":
         head = losses.WorldHead(InputLayer((None, n_in)), width, recipe.n_mixtures, (0, 1))
-        return total + lasagne.layers.count_params(head.outputs)
+        return total + int(lasagne.layers.count_params(head.outputs))
     return total + dense(n_in, recipe.n_mixtures * (1 + 2 * width))
 
 
