@@ -138,7 +138,10 @@ def generate(args):
         raise ValueError(f"{args.out}: its folder does not exist; make it first")
     if recipe.loss == "mse" and args.temperature != 1:
         raise ValueError(f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing; leave it out")
-    data = dataset.load(run.dataset_folder) if args.primer in dataset.SPLITS else None
+    data = None
+    if args.primer in dataset.SPLITS:
+        data = dataset.load(run.dataset_folder)
+        run.check_data(data)
     primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
     n_frames = math.ceil(args.seconds * recipe.sample_rate / recipe.frame_length)
     with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
@@ -156,6 +159,7 @@ def evaluate(args):
     from . import audio, dataset, drift, runs
     run = runs.open_run(args.run)
     data = dataset.load(run.dataset_folder)
+    run.check_data(data)
     n_frames = math.ceil(args.seconds * run.recipe.sample_rate / run.recipe.frame_length)
     with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
         result, y = drift.evaluate_run(run, data, args.seconds, args.seed, args.temperature, lambda done: bar.update(done - bar.n))
@@ -259,7 +263,10 @@ def parser():
 
 def _remedy(error, command):
     """What to do about an error of the operating system's."""
-    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; choose a place that is yours"
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ""
     return "; make room" + ("; what was trained up to the last whole epoch is kept, --resume goes on from there" if command == "train" else "")
 

@@ -57,10 +57,11 @@ def write(file, arrays, meta):
         _write_member(archive, DIGEST, _bytes(digest.digest()), digest)
 
 
-def read(path, only_meta=False):
+def read(path, keep=lambda name: True):
     """Arrays by name and the meta data of one checkpoint file.
 
-    With `only_meta` the arrays are checked all the same, and none is kept.
+    Only those arrays are returned whose name `keep` says yes to; the others
+    are checked all the same.
 
     A file without a digest, as this project wrote them before it had one, is
     believed when its archive is whole.
@@ -82,13 +83,13 @@ def read(path, only_meta=False):
             for info in members:
                 expected = digest.digest()
                 name = info.filename[:-len(".npy")]
-                arrays[name] = _read_member(archive, info, digest, keep=not only_meta or name in (META, DIGEST))
+                arrays[name] = _read_member(archive, info, digest, name in (META, DIGEST) or keep(name))
             if arrays.pop(DIGEST, _bytes(expected)).tobytes() != expected:
                 raise ValueError("its digest differs from its content")
             meta = json.loads(arrays.pop(META).tobytes())
             if type(meta) is not dict or type(meta.get("epoch")) is not int:
                 raise ValueError("it does not say its epoch")
-            return ({} if only_meta else arrays), meta
+            return {name: array for name, array in arrays.items() if array is not None}, meta
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; train first, or wait for the first epoch to end") from None
     except Exception as error:  # the readers of zip, .npy and JSON have a great many for bytes that are none
@@ -102,7 +103,8 @@ def set_parameters(parameters, arrays, path="the checkpoint"):
     ----------
     parameters : dict of str to shared variable
     arrays : dict of str to array
-        May hold more than the parameters.
+        May hold more than the parameters.  What the variables take from it is
+        theirs from then on, to be changed in place.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def set_parameters(parameters, arrays, path="the checkpoint"):
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise ValueError(f"{path} does not fit this recipe: {'; '.join(wrong[:4])}{more}")
     for name, variable in parameters.items():
-        variable.set_value(arrays[name].astype(variable.dtype))
+        variable.set_value(arrays[name].astype(variable.dtype, copy=False), borrow=True)
 
 
 def _bytes(data):

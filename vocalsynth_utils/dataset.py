@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Optional
 
@@ -37,7 +38,7 @@ class Dataset:
     settings : dict
         The recipe fields the rows were made for.
     source : dict
-        Name, size in bytes and modification time (ns) of the recording.
+        Name of the recording, its path from the folder, its size in bytes and its modification time (ns).
     rows : memory-mapped array of shape (n_rows,) or (n_rows, n_features)
         int16 or float32 samples, or float32 features; train, valid, test one
         after the other.
@@ -189,7 +190,7 @@ def prepare(recording, recipe, folder):
     folder = Path(folder)
     if folder.exists() and not (folder / "dataset.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no dataset; choose another folder")
-    opened = audio.open_recording(recording, recipe.sample_rate)
+    opened, source = audio.open_recording(recording, recipe.sample_rate), _source(recording, folder)
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before all is well
     try:
@@ -204,13 +205,14 @@ def prepare(recording, recipe, folder):
         statistics = frames.Statistics()
         for start in range(0, ends[1], BLOCK):
             statistics.update(as_float(rows[start:min(start + BLOCK, ends[1])]))
-        source = Path(recording)
+        if _source(recording, folder) != source:
+            raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
         scaling, bounds = frames.Scaling.fit(recipe.scaling, statistics), None
         if rows.ndim == 2:
             bounds = scaling.apply(np.quantile(rows[:ends[1]], BOUNDS, axis=0)).tolist()
         meta = {
             "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
-            "source": {"name": source.name, "bytes": source.stat().st_size, "modified": source.stat().st_mtime_ns},
+            "source": source,
             "ranges": {name: [a, b] for name, a, b in zip(SPLITS, ends, ends[1:])},
             "row_length": features.row_length(recipe),
             "scaling": scaling.to_json(),
@@ -232,7 +234,7 @@ def prepare(recording, recipe, folder):
 
 
 def load(folder):
-    """Open a dataset that `prepare` made.
+    """Open a dataset that `prepare` made; warns when its recording has changed since.
 
     Raises
     ------
@@ -250,6 +252,9 @@ def load(folder):
         raise ValueError(f"{folder} is no prepared dataset ({error}); make it again with `prepare`") from None
     if set(dataset.ranges) != set(SPLITS) or dataset.ranges["test"][1] != len(rows):
         raise ValueError(f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
+    recording = folder / dataset.source.get("path", "")
+    if recording.is_file() and _source(recording, folder) != dataset.source:
+        warnings.warn(f"{recording.resolve()} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
     return dataset
 
 
@@ -267,6 +272,12 @@ def check_fits(dataset, recipe):
         if dataset.settings[name] != getattr(recipe, name):
             raise ValueError(f"{dataset.folder} was prepared with {name}={dataset.settings[name]!r}, the recipe has {getattr(recipe, name)!r}; "
                              "prepare it again for this recipe")
+
+
+def _source(recording, folder):
+    """What is remembered of a recording."""
+    recording, seen = Path(recording).resolve(), os.stat(recording)
+    return {"name": recording.name, "path": os.path.relpath(recording, Path(folder).resolve()), "bytes": seen.st_size, "modified": seen.st_mtime_ns}
 
 
 def _write_rows(path, blocks, dtype):

@@ -35,12 +35,12 @@ def export(run, folder):
     ValueError
         When the run has no checkpoint, or the folder holds a run.
     """
-    arrays, meta = run.load("best")
+    arrays, meta = run.load("best", keep=lambda name: not name.startswith(LEFT_OUT))
     runs.check_free(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shared = run._replace(folder=folder, data=dict(run.data, folder="dataset"))  # which is not there: no path of this machine's
-    shared.save("best", {name: a for name, a in arrays.items() if not name.startswith(LEFT_OUT)}, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
+    shared.save("best", arrays, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
     described = json.loads((run.folder / "recipe.json").read_text())
     with files.atomic(folder / "recipe.json", "w") as file:
         json.dump(dict(described, data=shared.data), file, indent=1)

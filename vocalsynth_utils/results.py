@@ -69,7 +69,7 @@ def write(trainer, run, dataset, rows, batches):
         First rows of the training batches on which `health` is measured.
     """
     arrays, meta = run.load("best")
-    checkpoints.set_parameters(trainer.parameters, arrays, run.folder / "best.npz")
+    checkpoints.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.path("best"))  # of which there are no two then
     recipe, cost = run.recipe, {name: [row.get(name) for row in rows] for name in ("duration", "cpu_seconds")}
     errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in ("valid", "test")}
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance,

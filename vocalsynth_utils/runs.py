@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     `data` holds what was known of the training data: ``folder`` (relative to
     the run where it lies inside it), ``scaling``, ``variance``, ``n_features``,
-    ``bounds``.
+    ``bounds``, ``ranges``.
     """
 
     folder: Path
@@ -50,6 +50,14 @@ class Run(NamedTuple):
     def dataset_folder(self):
         """Where the dataset was when the run was made."""
         return (self.folder / self.data["folder"]).resolve()
+
+    def check_data(self, dataset):
+        """Raise ValueError where a dataset is not the one this run was made of; to the last digits, which machines differ in."""
+        was, now = ([np.ravel(known[name]) for name in ("variance", "n_features", "ranges")]
+                    + [np.ravel(known["scaling"][name]) for name in sorted(known["scaling"]) if name != "kind"]
+                    for known in ({"ranges": _known(dataset, self.folder)["ranges"], **self.data}, _known(dataset, self.folder)))
+        if not all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=0) for a, b in zip(was, now)):
+            raise ValueError(f"{dataset.folder} is not what the run in {self.folder} was trained on; name that by --data, or start another run")
 
     def log(self):
         """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
@@ -109,8 +117,8 @@ class Run(NamedTuple):
             share(best, self.path("best-previous"))
         share(last, best)
 
-    def load(self, name):
-        """Arrays and meta data of a checkpoint; where it is damaged or missing, of the one before it, with a warning.
+    def load(self, name, keep=lambda name: True):
+        """Arrays and meta data of a checkpoint, as `checkpoints.read`; where it is damaged or missing, of the one before it, with a warning.
 
         Raises
         ------
@@ -118,11 +126,11 @@ class Run(NamedTuple):
             When none of them is whole.
         """
         try:
-            return checkpoints.read(self.path(name))
+            return checkpoints.read(self.path(name), keep)
         except ValueError as error:
             for other in INSTEAD[name]:
                 with contextlib.suppress(ValueError):
-                    arrays, meta = checkpoints.read(self.path(other))
+                    arrays, meta = checkpoints.read(self.path(other), keep)
                     warnings.warn(f"{str(error).rpartition(';')[0]}; {other}.npz, of epoch {meta['epoch']}, is used instead", stacklevel=2)
                     return arrays, meta
             raise
@@ -143,7 +151,7 @@ class Run(NamedTuple):
     def _epoch(self, name):
         """The epoch of a checkpoint, or None where it is not whole."""
         try:
-            return checkpoints.read(self.path(name), only_meta=True)[1]["epoch"]
+            return checkpoints.read(self.path(name), keep=lambda _: False)[1]["epoch"]
         except ValueError:
             return None
 
@@ -173,8 +181,7 @@ def create(folder, recipe, dataset):
     check_free(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    data = {"folder": os.path.relpath(dataset.folder.resolve(), folder.resolve()), "scaling": dataset.scaling.to_json(),
-            "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds}
+    data = _known(dataset, folder)
     with atomic(folder / "recipe.json", "w") as file:
         json.dump({"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance}, file, indent=1)
     sync_folder(folder.parent)
@@ -187,7 +194,7 @@ def open_run(folder):
     try:
         meta = json.loads(path.read_text())
         return Run(Path(folder), Recipe.from_dict(meta["recipe"]), meta["data"])
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); the checkpoints beside it carry the recipe too") from None
@@ -210,6 +217,13 @@ def locked(folder):
             raise ValueError(f"{folder} is in use by another process; wait for it, or choose another folder") from None
         sweep(folder)
         yield
+
+
+def _known(dataset, folder):
+    """What a run in `folder` keeps of its dataset, as plain data."""
+    return {"folder": os.path.relpath(dataset.folder.resolve(), folder.resolve()), "scaling": dataset.scaling.to_json(),
+            "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds,
+            "ranges": [list(dataset.ranges[split]) for split in ("train", "valid", "test")]}
 
 
 def _number(text):

@@ -102,9 +102,10 @@ def load_network(run, checkpoint="best"):
     ValueError
         When the checkpoint is missing, damaged, or of another shape.
     """
-    arrays, _ = run.load(checkpoint)
     network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
-    checkpoints.set_parameters(model.parameters(network), arrays, run.path(checkpoint))
+    parameters = model.parameters(network)
+    arrays, _ = run.load(checkpoint, keep=parameters.__contains__)
+    checkpoints.set_parameters(parameters, arrays, run.path(checkpoint))
     return network
 
 

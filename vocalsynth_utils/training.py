@@ -90,7 +90,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     datasets.check_enough(dataset, recipe)
     n_updates = recipe.n_epochs * len(batches(dataset, recipe, 1))
     with runs.locked(folder):
-        run = _resumable(folder, recipe) if resume else runs.create(folder, recipe, dataset)
+        run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
         probe = health.compile_probe(trainer.network, recipe) if ("gradient_norm" in rows[0] if rows else watch) else None
@@ -193,11 +193,12 @@ def restore(trainer, run, recipe):
     return rows
 
 
-def _resumable(folder, recipe):
-    """The run in `folder`, which must be of the same recipe but for how long it trains."""
+def _resumable(folder, recipe, dataset):
+    """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
     run = runs.open_run(folder)
     for name, value in recipe.to_dict().items():
         was = run.recipe.to_dict()[name]
         if was != value and name not in ("n_epochs", "patience", "purpose"):
             raise ValueError(f"the run in {folder} was started with {name}={was!r}, not {value!r}; resume it as it was, or start another run")
+    run.check_data(dataset)
     return run._replace(recipe=recipe)
