@@ -205,8 +205,6 @@ def prepare(recording, recipe, folder):
         statistics = frames.Statistics()
         for start in range(0, ends[1], BLOCK):
             statistics.update(as_float(rows[start:min(start + BLOCK, ends[1])]))
-        if _source(recording, folder) != source:
-            raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
         scaling, bounds = frames.Scaling.fit(recipe.scaling, statistics), None
         if rows.ndim == 2:
             bounds = scaling.apply(np.quantile(rows[:ends[1]], BOUNDS, axis=0)).tolist()
@@ -218,6 +216,8 @@ def prepare(recording, recipe, folder):
             "scaling": scaling.to_json(),
             "bounds": bounds,
         }
+        if _source(recording, folder) != source:
+            raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
         (part / "dataset.json").write_text(json.dumps(meta, indent=1))
         dataset = load(part)
         check_enough(dataset, recipe)  # too short for this recipe is said now, not after an hour

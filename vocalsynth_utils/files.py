@@ -43,9 +43,14 @@ def atomic(path, mode):
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)
-        if isinstance(error, OSError) and error.filename in (None, str(part)):
-            error.filename = str(path)  # a full disk does not say what it has no room for
+        if isinstance(error, OSError):
+            name(error, path)
         raise
+
+
+def name(error, path):
+    """Let an OSError say which file it is about: a full disk does not."""
+    error.filename = str(path)
 
 
 def share(source, path):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import checkpoints, frames
+from . import checkpoints, files, frames
 from .files import atomic, share, sweep, sync_folder
 from .recipes import Recipe
 
@@ -84,11 +84,16 @@ class Run(NamedTuple):
 
     def append_log(self, row):
         """Add one row to log.csv; not synced, for the checkpoint holds it too."""
-        with open(self.folder / "log.csv", "a", newline="") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        path = self.folder / "log.csv"
+        try:
+            with open(path, "a", newline="") as file:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            files.name(error, path)
+            raise
 
     def save(self, name, arrays, rows=(), **meta):
         """Write checkpoint `name` ("best" or "last"), beside and renamed over; what it was before is kept as NAME-previous.
