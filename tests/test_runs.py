@@ -66,15 +66,16 @@ def test_damaged_checkpoint_is_said(run, damage):
 
 @pytest.mark.parametrize("resealed", [False, True])
 def test_no_byte_of_a_checkpoint_can_change_unseen(run, resealed):
-    """Each byte in turn: what is then read is refused, or is what was written."""
+    """Every seventh byte in turn: what is then read is refused, or is what was written."""
     arrays = {"lstm1.b": np.arange(3, dtype=np.float32), "output.W": np.eye(2)}
     run.save("last", arrays, epoch=7)
     path = run.path("last")
     good, meta = path.read_bytes(), run.load("last")[1]
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
+    places = range(3, sum(map(len, members.values())) if resealed else len(good), 7)
     refused = 0
-    for i in range(sum(map(len, members.values())) if resealed else len(good)):
+    for i in places:
         if resealed:  # the archive is whole and its checksums are right
             with zipfile.ZipFile(path, "w") as archive:
                 for name, content in members.items():
@@ -91,7 +92,7 @@ def test_no_byte_of_a_checkpoint_can_change_unseen(run, resealed):
         else:
             assert not resealed and said == meta and seen.keys() == arrays.keys()  # it was a date or the like
             assert all(seen[name].tobytes() == arrays[name].tobytes() for name in arrays)
-    assert refused == sum(map(len, members.values())) if resealed else refused > 0.8 * len(good)
+    assert refused == len(places) if resealed else refused > 0.8 * len(places)
 
 
 @pytest.mark.parametrize("changed", ["swapped", "renamed", "dropped"])
