@@ -39,8 +39,8 @@ def ended(folder):
     """What a run has become, but for the durations."""
     arrays, _ = checkpoints.read(Path(folder) / "last.npz")
     best, meta = checkpoints.read(Path(folder) / "best.npz")
-    rows = [{k: v for k, v in row.items() if k != "duration"} for row in runs.open_run(folder).log()]
-    return {k: v.tobytes() for k, v in arrays.items() if k != "log.duration"}, {k: v.tobytes() for k, v in best.items() if k != "log.duration"}, rows
+    rows = [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in runs.open_run(folder).log()]
+    return {k: v.tobytes() for k, v in arrays.items() if k not in ("log.duration", "log.cpu_seconds")}, {k: v.tobytes() for k, v in best.items() if k not in ("log.duration", "log.cpu_seconds")}, rows
 
 
 class Disk:
