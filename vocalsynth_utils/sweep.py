@@ -83,10 +83,10 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
     Raises
     ------
     ValueError
-        When anything about the file, the data or the folder is wrong, before
-        anything runs.
+        When anything about the file, the data, the folder or the scheduler is
+        wrong, before anything runs.
     OSError
-        When the scheduler cannot be reached.
+        When the scheduler goes while runs are on.
     """
     plan = sweep_points.read(path)
     out = Path(out or Path("runs") / "sweeps" / plan.name)
