@@ -16,8 +16,6 @@ from vocalsynth_utils import audio
 from vocalsynth_utils.audio import AudioError
 from vocalsynth_utils.wav_header import wav_header
 
-FUZZ_CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 400))
-
 
 def voice(n=8000, seed=0):
     """A decaying hum with noise, well within full scale."""
@@ -225,57 +223,6 @@ def test_a_million_tiny_chunks_end_quickly(tmp_path):
     fails(save(tmp_path / "a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + struct.pack("<4sI", b"abcd", 0) * 1_000_000), "more than 256 chunks")
 
 
-def mutate(raw, rng):
-    """One hostile file: bytes changed, fields replaced by extremes, pieces cut, doubled or inserted."""
-    raw = bytearray(raw)
-    head = min(len(raw), 120)
-    for _ in range(rng.integers(1, 4)):
-        at = int(rng.integers(0, head))
-        what = rng.integers(0, 6)
-        if what == 0:
-            raw[at] = rng.integers(0, 256)
-        elif what == 1:
-            raw[at:at + 2] = struct.pack("<H", int(rng.choice([0, 1, 2, 3, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF])))
-        elif what == 2:
-            raw[at:at + 4] = struct.pack("<I", int(rng.choice([0, 1, 15, 16, 17, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1])))
-        elif what == 3:
-            del raw[int(rng.integers(0, len(raw))):]
-        elif what == 4:
-            raw[at:at] = raw[at:at + int(rng.integers(1, 60))]
-        else:
-            raw[at:at] = bytes(rng.integers(0, 256, int(rng.integers(1, 20)), dtype=np.uint8))
-        if len(raw) < 2:
-            break
-        head = min(len(raw), 120)
-    return bytes(raw)
-
-
-def test_fuzzed_files_are_read_or_refused_in_one_line(tmp_path, capfd):
-    rng = np.random.default_rng(0)
-    y = np.stack([voice(2000), voice(2000, 1)], axis=1)
-    seeds = [wav_bytes(y[:, :c], 16000, sub, kind) for c in (1, 2) for kind, sub in (
-        ("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAV", "ULAW"), ("WAVEX", "PCM_16"),
-        ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))]
-    outcomes = {"read": 0, "refused": 0}
-    tracemalloc.start()
-    for case in range(FUZZ_CASES):
-        path = save(tmp_path / "a.wav", mutate(seeds[case % len(seeds)], rng))
-        try:
-            z = audio.read(path)
-        except AudioError as e:
-            assert "\n" not in str(e) and "a.wav" in str(e)
-            outcomes["refused"] += 1
-        else:
-            assert z.dtype == np.float32 and z.ndim == 1 and len(z) and np.isfinite(z).all() and np.abs(z).max() <= 1
-            outcomes["read"] += 1
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 500e6
-    assert min(outcomes.values()) > FUZZ_CASES / 20       # both happen, or the mutations test nothing
-    assert capfd.readouterr().err == ""                   # no library talks to the terminal
-    print(outcomes, f"peak {peak / 1e6:.0f} MB")
-
-
 def test_the_header_check_agrees_with_the_standard_library(tmp_path):
     for sub, width in (("PCM_U8", 1), ("PCM_16", 2), ("PCM_24", 3), ("PCM_32", 4)):
         raw = wav_bytes(np.stack([voice()] * 3, 1), 22050, sub)
@@ -350,7 +297,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(AudioError, match="No such file or directory"):
+    with pytest.raises(AudioError, match="folder does not exist"):
         audio.write(tmp_path / "no" / "a.wav", voice())
     with pytest.raises(AudioError, match="not a regular file"):
         audio.write(tmp_path, voice())

@@ -13,8 +13,13 @@ class _Parser(argparse.ArgumentParser):
     """A mistake of the caller's is one line and exit status 2."""
 
     def error(self, message):
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        _say(f"{self.prog}: {message}; see {self.prog} --help")
         sys.exit(2)
+
+
+def _say(message):
+    """One line on standard error, whatever is in it; a terminal obeys no part of it."""
+    print("".join(c if c.isprintable() else "?" for c in " ".join(str(message).split())), file=sys.stderr)
 
 
 def _positive(text):
@@ -30,8 +35,8 @@ def _positive(text):
 
 def _whole(text):
     """A command-line whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} must be a whole number of at least 0, and of at most 18 digits")
     return int(text)
 
 
@@ -40,6 +45,13 @@ def _at_least_one(text):
     if _whole(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)
+
+
+def _path(text):
+    """A command-line path: anything but nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path names no file; leave the option out, or name one")
+    return text
 
 
 def recipes(args):
@@ -134,8 +146,7 @@ def generate(args):
     from . import audio, dataset, generation, runs
     run = runs.open_run(args.run)
     recipe = run.recipe
-    if not Path(args.out).resolve().parent.is_dir():
-        raise ValueError(f"{args.out}: its folder does not exist; make it first")
+    audio.check_place(args.out)
     if recipe.loss == "mse" and args.temperature != 1:
         raise ValueError(f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing; leave it out")
     data = None
@@ -143,8 +154,7 @@ def generate(args):
         data = dataset.load(run.dataset_folder)
         run.check_data(data)
     primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
-    n_frames = math.ceil(args.seconds * recipe.sample_rate / recipe.frame_length)
-    with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=generation.length(recipe, args.seconds)[1], unit="frame", file=sys.stderr, disable=None) as bar:
         y = generation.generate(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update(done - bar.n))
     audio.write(args.out, y, recipe.sample_rate)
     print(f"{args.out}: {len(y) / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
@@ -156,14 +166,15 @@ def evaluate(args):
 
     from tqdm import tqdm
 
-    from . import audio, dataset, drift, runs
+    from . import audio, dataset, drift, generation, runs
+    if args.out is not None:
+        audio.check_place(args.out)
     run = runs.open_run(args.run)
     data = dataset.load(run.dataset_folder)
     run.check_data(data)
-    n_frames = math.ceil(args.seconds * run.recipe.sample_rate / run.recipe.frame_length)
-    with tqdm(total=n_frames, unit="frame", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=generation.length(run.recipe, args.seconds)[1], unit="frame", file=sys.stderr, disable=None) as bar:
         result, y = drift.evaluate_run(run, data, args.seconds, args.seed, args.temperature, lambda done: bar.update(done - bar.n))
-    if args.out:
+    if args.out is not None:
         audio.write(args.out, y, run.recipe.sample_rate)
     if args.json:
         print(json.dumps(result))
@@ -218,7 +229,7 @@ def parser():
     def command(function, *positional, **extra):
         p = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0], description=function.__doc__.splitlines()[0])
         for name, text in positional:
-            p.add_argument(name.lower(), metavar=name, help=text)
+            p.add_argument(name.lower(), metavar=name, help=text, type=str if name == "RECIPE" else _path)
         p.set_defaults(function=function)
         return p
 
@@ -234,8 +245,8 @@ def parser():
     p = command(prepare, ("RECIPE", "a name from `recipes`"), ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder"))
     p.add_argument("--set", **setting)
     p = command(train, ("RECIPE", "a name from `recipes`"))
-    p.add_argument("--data", metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset (default: the built-in voice)")
-    p.add_argument("--run", metavar="DIR", help="the run's folder (default runs/RECIPE)")
+    p.add_argument("--data", type=_path, metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset (default: the built-in voice)")
+    p.add_argument("--run", type=_path, metavar="DIR", help="the run's folder (default runs/RECIPE)")
     p.add_argument("--epochs", type=_whole, help="train up to this many epochs")
     p.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")
     p.add_argument("--resume", action="store_true", help="go on from the run's last epoch")
@@ -243,17 +254,17 @@ def parser():
     p.add_argument("--set", **setting)
     p = command(generate, ("RUN", "a run's folder"), ("OUT", "the WAV file to write"))
     p.add_argument("--seconds", type=_positive, required=True, help="length of the new audio")
-    p.add_argument("--primer", default="valid", metavar="train|valid|test|FILE|none", help="what the network hears first (default valid)")
+    p.add_argument("--primer", type=_path, default="valid", metavar="train|valid|test|FILE|none", help="what the network hears first (default valid)")
     p.add_argument("--primer-frames", type=_whole, help="length of the primer (default: one training sequence)")
     drawing(p)
     p = command(evaluate, ("RUN", "a run's folder"))
     p.add_argument("--seconds", type=_positive, default=600.0, help="how much to generate (default 600)")
-    p.add_argument("--out", metavar="FILE", help="keep the generated audio in this WAV file")
+    p.add_argument("--out", type=_path, metavar="FILE", help="keep the generated audio in this WAV file")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     drawing(p)
     p = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples"))
-    p.add_argument("--out", metavar="DIR", help="the sweep's folder (default runs/sweeps/NAME)")
-    p.add_argument("--data", metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset, instead of the file's own")
+    p.add_argument("--out", type=_path, metavar="DIR", help="the sweep's folder (default runs/sweeps/NAME)")
+    p.add_argument("--data", type=_path, metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset, instead of the file's own")
     p.add_argument("--workers", type=_at_least_one, help="runs at once (default: the file's, or one for each core)")
     p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler, as in tcp://host:8786")
     from .bench import add_arguments
@@ -278,10 +289,10 @@ def main(argv=None):
     args = parser().parse_args(argv)
 
     def say(text):
-        print(f"vocalsynth_utils {args.command}: {' '.join(str(text).split())}", file=sys.stderr)
+        _say(f"vocalsynth_utils {args.command}: {text}")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say(message)  # in one line, without our source
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")  # in one line, without our source
             args.function(args)
     except (ValueError, OSError, FloatingPointError) as error:
         say(f"{error}{_remedy(error, args.command)}")
@@ -296,10 +307,15 @@ def main(argv=None):
     return 0
 
 
-if __name__ == "__main__":
+def program(argv=None):
+    """`main` as a program of its own: any name can be printed, and nobody need listen; returns the exit status."""
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = main()
+        return main(argv)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(program())

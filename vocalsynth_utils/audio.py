@@ -20,6 +20,41 @@ __all__ = ["AudioError", "Player", "Recording", "WavWriter", "from_int16", "open
 MAX_WAV_BYTES = 2 ** 32 - 256     # a plain WAV counts its bytes in 32 bits
 
 
+def wav_length(seconds, sr):
+    """Samples in a WAV file of so many seconds; ValueError for none, and for more than a WAV file holds."""
+    if not 0.5 < seconds * sr:
+        raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
+    longest = MAX_WAV_BYTES // 2 // sr
+    if seconds > longest:
+        raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, and several files")
+    return round(seconds * sr)
+
+
+def check_place(path, make_folder=False):
+    """Raise `AudioError` where no file can be written, before hours are spent on what it would hold.
+
+    Parameters
+    ----------
+    path : str or path
+    make_folder : bool
+        Its folder may be missing: the caller will make it.
+    """
+    path = os.fspath(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        regular = bool(path) and not path.endswith(os.sep)
+    except (OSError, ValueError) as e:
+        raise AudioError(f"{printable(path)}: cannot be written ({getattr(e, 'strerror', None) or e}); choose another name") from None
+    if not regular:
+        raise AudioError(f"{printable(path)}: is not a regular file; give the name of a WAV file to write")
+    if not make_folder and not os.path.isdir(folder):
+        raise AudioError(f"{printable(path)}: its folder does not exist; make it first")
+    if os.path.isdir(folder) and not os.access(folder, os.W_OK):
+        raise AudioError(f"{printable(path)}: its folder is not yours to write in; choose another one")
+
+
 class WavWriter:
     """Writes one signal piece by piece into a 16-bit mono WAV file; made by `writer`.
 
@@ -83,8 +118,7 @@ def writer(path, sr=16000):
     4800
     """
     sr, path = check_rate(sr), os.fspath(path)
-    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise AudioError(f"{printable(path)}: is not a regular file; give the name of a WAV file to write")
+    check_place(path)
     try:
         with atomic(path, "wb") as file:
             w = WavWriter(file, sr)

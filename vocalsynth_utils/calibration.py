@@ -23,7 +23,7 @@ import json
 import numpy as np
 import scipy.fft
 
-from . import descriptors, features, files, mel, stepping
+from . import descriptors, features, files, mel, stepping, stored
 from .dataset import as_float
 from .descriptors import N_MFCC
 from .features import N_ENVELOPE, VOICING
@@ -250,12 +250,14 @@ def load(run):
         When the file holds something else.
     """
     path = run.folder / "calibration.json"
-    if not path.exists():
+    if run.recipe.loss != "world":
         return None
-    correction = np.array(json.loads(path.read_text()))
-    if correction.shape != nothing().shape:
-        raise ValueError(f"{path} has shape {correction.shape}, expected {nothing().shape}; remove it, or train again")
-    return correction
+    try:
+        return stored.numbers(json.loads(stored.read_text(path)), nothing().shape, "the correction")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used ({error}); remove it, or train again") from None
 
 
 def _power(matrix, exponent):

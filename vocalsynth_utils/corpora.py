@@ -95,7 +95,7 @@ def _ar2_variance(frequency, radius, sr):
 
 def n_samples_of(seconds, sr):
     """A length in seconds as a number of samples, or a ValueError that says what is wrong with it."""
-    n_samples = int(round(seconds * sr)) if np.isfinite(seconds) else 0
+    n_samples = int(round(seconds * sr)) if np.isfinite(seconds * sr) else 0
     if n_samples < 1:
         raise ValueError(f"seconds is {seconds}; ask for a length above 0")
     return n_samples

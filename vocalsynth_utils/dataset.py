@@ -19,13 +19,15 @@ from typing import Optional
 import numpy as np
 from numpy.lib import format as npy
 
-from . import audio, features, frames
+from . import audio, features, frames, stored
 from .baselines import baselines, baselines_in_frame  # noqa: F401  of a dataset
+from .recipes import Recipe
 
 SPLITS = ("train", "valid", "test")
 BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
 BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache holds
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
+FILES = {"dataset.json", "signal.npy", "rows.npy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,30 +190,27 @@ def prepare(recording, recipe, folder):
         the folder holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "dataset.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is no dataset; choose another folder")
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES):  # nothing else is ever removed
+        raise ValueError(f"{folder} exists and is no dataset alone; choose another folder")
     opened, source = audio.open_recording(recording, recipe.sample_rate), _source(recording, folder)
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before all is well
     try:
         rows = signal = _write_rows(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
-        # split first: a frame, or a shifted copy of one, must not reach both sides
-        n_train, n_valid, _ = frames.split_sizes(len(signal))
-        ends = (0, n_train, n_train + n_valid, len(signal))
         if recipe.features != "raw":
-            encoded = [features.encode(signal[a:b], recipe) for a, b in zip(ends, ends[1:])]
-            ends = np.cumsum([0] + [len(e) for e in encoded]).tolist()
-            rows = _write_rows(part / "rows.npy", encoded, np.float32)
+            rows = _write_rows(part / "rows.npy", (features.encode(piece, recipe) for piece in frames.split(signal)), np.float32)
+        ranges = _ranges(len(signal), recipe)
+        n_train = ranges["train"][1]
         statistics = frames.Statistics()
-        for start in range(0, ends[1], BLOCK):
-            statistics.update(as_float(rows[start:min(start + BLOCK, ends[1])]))
+        for start in range(0, n_train, BLOCK):
+            statistics.update(as_float(rows[start:min(start + BLOCK, n_train)]))
         scaling, bounds = frames.Scaling.fit(recipe.scaling, statistics), None
         if rows.ndim == 2:
-            bounds = scaling.apply(np.quantile(rows[:ends[1]], BOUNDS, axis=0)).tolist()
+            bounds = scaling.apply(np.quantile(rows[:n_train], BOUNDS, axis=0)).tolist()
         meta = {
             "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
             "source": source,
-            "ranges": {name: [a, b] for name, a, b in zip(SPLITS, ends, ends[1:])},
+            "ranges": ranges,
             "row_length": features.row_length(recipe),
             "scaling": scaling.to_json(),
             "bounds": bounds,
@@ -243,19 +242,34 @@ def load(folder):
     """
     folder = Path(folder)
     try:
-        meta = json.loads((folder / "dataset.json").read_text())
-        samples = np.load(folder / "signal.npy", mmap_mode="r", allow_pickle=False)
-        rows = samples if meta["settings"]["features"] == "raw" else np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
-        dataset = Dataset(folder, meta["settings"], meta["source"], rows, samples, {k: tuple(v) for k, v in meta["ranges"].items()},
-                          meta["row_length"], frames.Scaling.from_json(meta["scaling"]), meta["bounds"])
+        meta = stored.read_json(folder / "dataset.json")
+        settings = stored.as_object(meta["settings"], "settings")
+        recipe = Recipe.from_dict({"name": "prepared", **{name: settings[name] for name in PREPARED_FIELDS}})
+        samples = stored.map_array(folder / "signal.npy")
+        rows = samples if recipe.features == "raw" else stored.map_array(folder / "rows.npy")
+        shape = () if recipe.features == "raw" else (features.n_features(recipe),)
+        if samples.dtype not in (np.int16, np.float32) or samples.ndim != 1 or rows.shape[1:] != shape or (shape and rows.dtype != np.float32):
+            raise ValueError(f"its arrays are {samples.dtype} {samples.shape} and {rows.dtype} {rows.shape}")
+        scaling, bounds = frames.Scaling.from_json(meta["scaling"], shape), frames.checked_bounds(meta["bounds"], shape)
+        source = stored.as_object(meta["source"], "source")
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} is no prepared dataset ({error}); make it again with `prepare`") from None
-    if set(dataset.ranges) != set(SPLITS) or dataset.ranges["test"][1] != len(rows):
+        what = f"dataset.json lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{folder} is no prepared dataset ({what}); make it again with `prepare`") from None
+    ranges, row_length = _ranges(len(samples), recipe), features.row_length(recipe)
+    if (meta.get("ranges"), meta.get("row_length")) != ({k: list(v) for k, v in ranges.items()}, row_length) or ranges["test"][1] != len(rows):
         raise ValueError(f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
-    recording = folder / dataset.source.get("path", "")
-    if recording.is_file() and _source(recording, folder) != dataset.source:
+    path = source.get("path")
+    recording = folder / (path if isinstance(path, str) else "")
+    if recording.is_file() and _source(recording, folder) != source:
         warnings.warn(f"{recording.resolve()} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
-    return dataset
+    return Dataset(folder, settings, source, rows, samples, ranges, row_length, scaling, bounds)
+
+
+def _ranges(n_samples, recipe):
+    """The rows of each part of a recording."""
+    # split first: a frame, or a shifted copy of one, must not reach both sides
+    ends = np.cumsum([0] + [n // features.row_length(recipe) for n in frames.split_sizes(n_samples)]).tolist()
+    return {name: (a, b) for name, a, b in zip(SPLITS, ends, ends[1:])}
 
 
 def check_enough(dataset, recipe):

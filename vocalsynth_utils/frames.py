@@ -6,9 +6,9 @@ recording on disk becomes ``(172, 50, 16000)`` without being copied.
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .scaling import Scaling, Statistics
+from .scaling import Scaling, Statistics, checked_bounds
 
-__all__ = ["FRACTIONS", "Scaling", "Statistics", "deframe", "frame", "offsets", "sequences", "split", "split_sizes", "unsequence"]
+__all__ = ["FRACTIONS", "Scaling", "Statistics", "checked_bounds", "deframe", "frame", "offsets", "sequences", "split", "split_sizes", "unsequence"]
 
 FRACTIONS = (0.8, 0.1, 0.1)     # train, valid, test
 

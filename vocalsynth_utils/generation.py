@@ -153,6 +153,12 @@ def primer_frames(run, dataset, source, n_frames):
     return scaling.apply(rows)
 
 
+def length(recipe, seconds):
+    """Samples and frames in so many seconds of new audio; ValueError for none, and for more than a WAV file holds."""
+    n_samples = audio.wav_length(seconds, recipe.sample_rate)
+    return n_samples, -(-n_samples // recipe.frame_length)
+
+
 def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
     """Let a trained run sing.
 
@@ -175,12 +181,6 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
         New audio alone, in [-1, 1], none of the primer.
     """
     recipe = run.recipe
-    n_samples = round(seconds * recipe.sample_rate)
-    if n_samples < 1:
-        raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
-    if 2 * n_samples > audio.MAX_WAV_BYTES:
-        longest = audio.MAX_WAV_BYTES // 2 // recipe.sample_rate
-        raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, and several files")
-    n_frames = -(-n_samples // recipe.frame_length)
+    n_samples, n_frames = length(recipe, seconds)
     blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), on_frame)
     return _to_sound(blocks, n_frames, recipe, run.scaling, calibration.load(run))[:n_samples]

@@ -93,6 +93,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, values):
         """The inverse of `to_dict`; an unknown field is an error."""
+        if not isinstance(values, dict):
+            raise ValueError("a recipe is an object with a value for each field")
         for name in values:
             _known_field(name)
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -100,40 +102,43 @@ class Recipe:
 
 _FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
 _AT_LEAST_ONE = ("sample_rate", "frame_length", "n_offsets", "n_batch", "n_epochs")
+_MOST_WHOLE = 2 ** 31 - 1     # what every library underneath takes for a size or a seed
+_LEAST, _MOST = 1e-30, 1e30   # of a float's size: squares of it matter in float32, and beyond these are 0 or infinite
+_MOST_LAYERS = 32
 
 
 def _known_field(name):
     if name not in _FIELDS:
         near = difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.4)
-        raise ValueError(f"unknown recipe field {name!r}" + (f"; did you mean {near[0]!r}?" if near else
+        raise ValueError(f"unknown recipe field {name!r:.80}" + (f"; did you mean {near[0]!r}?" if near else
                          f"; the fields are {', '.join(_FIELDS)}"))
 
 
 def _checked(field, value):
     """The value in the field's own type, or ValueError with the remedy."""
     name, kind = field.name, field.type
-    wrong = f"{name}={value!r}"
+    wrong = f"{name}={value!r:.80}"
     if name in CHOICES:
         if value not in CHOICES[name]:
             near = difflib.get_close_matches(str(value), CHOICES[name], n=1)
             raise ValueError(f"{wrong} is not one of {', '.join(CHOICES[name])}" + (f"; did you mean {near[0]!r}?" if near else ""))
         return value
     if name == "n_units":
-        ok = isinstance(value, (tuple, list)) and len(value) > 0 and all(type(n) is int and n > 0 for n in value)
+        ok = isinstance(value, (tuple, list)) and 0 < len(value) <= _MOST_LAYERS and all(type(n) is int and 0 < n <= _MOST_WHOLE for n in value)
         if not ok:
-            raise ValueError(f"{wrong} must hold one whole number above 0 for each layer, as in 600,600,600")
+            raise ValueError(f"{wrong} must hold one whole number above 0 for each layer, as in 600,600,600, and at most {_MOST_LAYERS} of them")
         return tuple(value)
     if kind is bool:
         if type(value) is not bool:
             raise ValueError(f"{wrong} must be true or false")
     elif kind is int:
         least = 2 if name == "n_steps" else 1 if name in _AT_LEAST_ONE else 0
-        if type(value) is not int or value < least:
-            raise ValueError(f"{wrong} must be a whole number of at least {least}")
+        if type(value) is not int or not least <= value <= _MOST_WHOLE:
+            raise ValueError(f"{wrong} must be a whole number from {least} to {_MOST_WHOLE}")
     elif kind is float:
-        if type(value) not in (int, float) or not 0 <= value < float("inf"):
-            if name != "forget_bias" or type(value) not in (int, float) or value != value or abs(value) == float("inf"):
-                raise ValueError(f"{wrong} must be a number of at least 0")
+        size = abs(value) if name == "forget_bias" and type(value) in (int, float) else value
+        if type(value) not in (int, float) or not (size == 0 or _LEAST <= size <= _MOST):
+            raise ValueError(f"{wrong} must be 0, or a number from {_LEAST:g} to {_MOST:g}")
         value = float(value)
     elif type(value) is not str:
         raise ValueError(f"{wrong} must be text")
@@ -199,7 +204,7 @@ def parse_setting(text):
     """
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is no setting; write field=value, as in n_epochs=100")
+        raise ValueError(f"{text!r:.80} is no setting; write field=value, as in n_epochs=100")
     _known_field(name)
     kind = _FIELDS[name].type
     try:
@@ -210,7 +215,7 @@ def parse_setting(text):
         return name, kind(value)
     except (ValueError, KeyError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "whole numbers, as in 600,600,600")
-        raise ValueError(f"{name}={value} must be {expected}") from None
+        raise ValueError(f"{name}={value:.80} must be {expected}") from None
 
 
 def _table():
@@ -229,7 +234,7 @@ def get(name):
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(str(name), RECIPES, n=1, cutoff=0.4)
-    raise ValueError(f"unknown recipe {name!r}" + (f"; did you mean {near[0]!r}?" if near else "") + "; `recipes` lists them all")
+    raise ValueError(f"unknown recipe {name!r:.80}" + (f"; did you mean {near[0]!r}?" if near else "") + "; `recipes` lists them all")
 
 
 def dumps(recipe):

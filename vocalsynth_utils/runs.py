@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import checkpoints, files, frames
+from . import checkpoints, features, files, frames, stored
 from .files import atomic, share, sweep, sync_folder
 from .recipes import Recipe
 
@@ -161,9 +161,16 @@ class Run(NamedTuple):
             return None
 
     def result(self):
-        """What result.json says, or None before training has ended."""
+        """What result.json says, numbers and dicts of numbers by name; None before training has ended."""
         path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            result = stored.read_json(path)
+        except FileNotFoundError:
+            return None
+        for value in result.values():
+            if not all(type(v) in (int, float) for v in (value.values() if isinstance(value, dict) else [value])):
+                raise ValueError(f"{path} holds something else than numbers; remove it, and train with --resume to have it made again")
+        return result
 
 
 def check_free(folder):
@@ -197,12 +204,27 @@ def open_run(folder):
     """Open a run that was started before; ValueError when there is none."""
     path = Path(folder) / "recipe.json"
     try:
-        meta = json.loads(path.read_text())
-        return Run(Path(folder), Recipe.from_dict(meta["recipe"]), meta["data"])
+        meta = stored.read_json(path)
+        recipe = Recipe.from_dict(meta["recipe"])
+        return Run(Path(folder), recipe, _checked_data(meta["data"], recipe))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); the checkpoints beside it carry the recipe too") from None
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
+
+
+def _checked_data(data, recipe):
+    """What recipe.json says of the training data, or ValueError where that cannot be of this recipe."""
+    n_features = features.n_features(recipe)
+    shape = () if recipe.features == "raw" else (n_features,)
+    if not isinstance(data["folder"], str) or data["n_features"] != n_features:
+        raise ValueError(f"data has the folder {data['folder']!r:.80} and n_features={data['n_features']!r:.80}, the recipe has {n_features}")
+    frames.Scaling.from_json(data["scaling"], shape)
+    frames.checked_bounds(data["bounds"], shape)
+    stored.numbers(data["variance"], (), "variance")
+    stored.numbers(data.get("ranges", np.zeros((3, 2))), (3, 2), "ranges")  # older runs have none
+    return data
 
 
 def logged(arrays):
@@ -215,7 +237,8 @@ def logged(arrays):
 def locked(folder):
     """Hold a run's folder for writing; ValueError when another process does."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(folder) / ".lock", "w") as file:
+    # no link is followed and nothing is emptied: the folder may come from anyone
+    with open(os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

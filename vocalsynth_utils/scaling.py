@@ -9,7 +9,10 @@ from typing import Tuple, Union
 
 import numpy as np
 
+from .stored import numbers
+
 KINDS = ("mean", "minmax", "std", "standardise", "none")
+HUGE = 1e30     # no number of ours, nor its inverse, is beyond: squares of it are finite still
 Number = Union[float, Tuple[float, ...]]    # one for a signal, one for each dimension of a feature matrix
 
 
@@ -173,8 +176,14 @@ class Scaling:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values):
+    def from_json(cls, values, shape=None):
         """The inverse of `to_json`.
+
+        Parameters
+        ----------
+        values : what JSON gave
+        shape : tuple of int, optional
+            Of the numbers it must hold: () for a signal, (n_features,).
 
         Raises
         ------
@@ -188,14 +197,26 @@ class Scaling:
         if values["kind"] not in KINDS:
             raise ValueError(f"scaling={values['kind']!r} is unknown; use one of {', '.join(KINDS)}")
         try:
-            numbers = {name: np.asarray(values[name], dtype=np.float64) for name in names[1:]}
-            ok = all(np.isfinite(v).all() and v.ndim < 2 for v in numbers.values())
-            ok = ok and len({v.shape for v in numbers.values()}) == 1
-        except (TypeError, ValueError):
+            found = {name: np.asarray(values[name], dtype=np.float64) for name in names[1:]}
+            ok = all((np.abs(v) < HUGE).all() and v.ndim < 2 for v in found.values())
+            ok = ok and len({v.shape for v in found.values()}) == 1 and shape in (None, found["shift"].shape)
+        except (TypeError, ValueError, OverflowError):
             ok = False
-        if not ok or not np.all(numbers["scale"].astype(np.float32) > 0) or not np.all(numbers["var"] >= 0):
-            raise ValueError("the scaling's numbers are damaged (not finite, not alike in shape, or scale <= 0); prepare the data again")
-        return cls(values["kind"], *(_plain(numbers[name]) for name in names[1:]))
+        if not ok or not np.all(found["scale"] > 1 / HUGE) or not np.all(found["var"] >= 0) or not np.any(found["var"]):
+            raise ValueError("the scaling's numbers are damaged (not finite, not of the data's shape, or nothing could be scaled by them); prepare the data again")
+        return cls(values["kind"], *(_plain(found[name]) for name in names[1:]))
+
+
+def checked_bounds(bounds, shape):
+    """Bounds of features as JSON gave them, or ValueError: [low, high] for `shape` (n_features,), None for ()."""
+    if shape == ():
+        if bounds is not None:
+            raise ValueError("raw samples have no bounds")
+        return None
+    low, high = numbers(bounds, (2,) + shape, "bounds")
+    if (low > high).any():
+        raise ValueError("bounds are in the wrong order")
+    return bounds
 
 
 def _plain(v):

@@ -5,12 +5,12 @@ glottal pulses through formant resonators, syllables on a melody, breaths
 between phrases.  Its recordings are free of rights and the same on every
 machine.
 """
-import wave
+import itertools
 from pathlib import Path
 
 import numpy as np
 
-from . import files
+from . import audio
 from .corpora import SAMPLE_RATE, ar2, ar2_optimum, n_samples_of, tone
 from .singer import CONTROL_RATE, phrase, resonators, rosenberg
 
@@ -82,15 +82,14 @@ def write_voice(path, seconds, sr=SAMPLE_RATE, seed=0, progress=None):
     Path
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.check_place(path, make_folder=True)
+    audio.wav_length(seconds, sr)
     blocks = sing_blocks(seconds, sr, seed)
     first = next(blocks)  # mistakes of the caller's come out before a file exists
-    with files.atomic(path, "wb") as file, wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(sr)
-        for block in (b for part in ([first], blocks) for b in part):
-            wav.writeframes(np.round(block * 32767).astype("<i2").tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with audio.writer(path, sr) as wav:
+        for block in itertools.chain([first], blocks):
+            wav.write(np.round(block * 32767).astype(np.int16))
             if progress:
                 progress(len(block))
     return path
