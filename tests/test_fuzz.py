@@ -16,7 +16,7 @@ import hostile_files
 from vocalsynth_utils import audio, corpora, dataset, training
 from vocalsynth_utils.__main__ import main
 
-CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 250))
+CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 220))
 
 
 def test_every_hostile_case_works_or_is_refused_in_one_line():
