@@ -161,14 +161,15 @@ class Run(NamedTuple):
             return None
 
     def result(self):
-        """What result.json says, numbers and dicts of numbers by name; None before training has ended."""
+        """What result.json says: numbers, or lists or dicts of numbers, by name; None before training has ended."""
         path = self.folder / "result.json"
         try:
             result = stored.read_json(path)
         except FileNotFoundError:
             return None
         for value in result.values():
-            if not all(type(v) in (int, float) for v in (value.values() if isinstance(value, dict) else [value])):
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            if not all(v is None or type(v) in (int, float) for v in parts):
                 raise ValueError(f"{path} holds something else than numbers; remove it, and train with --resume to have it made again")
         return result
 
