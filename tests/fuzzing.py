@@ -19,6 +19,7 @@ import collections
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -155,16 +156,18 @@ def _forked(function, sandbox, command, seconds):
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(status if isinstance(status, int) else 1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-    started = time.monotonic()
+    started, ended = time.monotonic(), select.poll()
+    handle = os.pidfd_open(child)
+    ended.register(handle, select.POLLIN)
     while True:
+        ended.poll(1000)
         done = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         taken = time.monotonic() - started - _queued(child)
         if done or taken > seconds:
             os.kill(child, signal.SIGKILL)
+            os.close(handle)
             _, status, usage = os.wait4(child, 0)
             return os.waitstatus_to_exitcode(status) if done else None, max(0, 1024 * usage.ru_maxrss - idle), taken
-        signal.sigtimedwait([signal.SIGCHLD], 1.0)
 
 
 def _queued(child):
@@ -178,7 +181,6 @@ def _queued(child):
 
 def _in_child(function, sandbox, command):
     """Streams into files, memory limited, then the function; a command replaces this process."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), (2, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
         os.dup2(os.open(sandbox / "streams" / str(number) if number else os.devnull, flags), number)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
