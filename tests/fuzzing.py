@@ -16,6 +16,7 @@ Python anew instead, to show that the fork hides nothing.
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import resource
@@ -52,21 +53,24 @@ def main(argv=None):
     """Run the cases asked for; the exit status says whether there was a fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=300, help="over all kinds together")
-    parser.add_argument("--kind", choices=KINDS, help="one kind only")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="one kind only; may be given again")
+    parser.add_argument("--first", type=int, default=0, help="the number that each kind begins with")
     parser.add_argument("--case", type=int, help="one case only")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    kinds = [args.kind] if args.kind else list(KINDS)
+    kinds = args.kind or list(KINDS)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what has been done by then is summed up
     with tempfile.TemporaryDirectory(prefix="fuzz.") as folder:
         material = Path(folder, "material")
         _forked(lambda: hostile_files.make_material(material), Path(folder), None, 120)
-        outcomes = []
-        for kind in kinds:
-            n_cases = round(args.cases * hostile.SHARES[kind] / sum(hostile.SHARES[k] for k in kinds))
-            for case in [args.case] if args.case is not None else range(max(1, n_cases)):
-                outcomes.append(run_case(kind, case, material, Path(folder)))
-                if outcomes[-1].what == "fault":
-                    print(json.dumps(outcomes[-1]._asdict()), file=sys.stderr, flush=True)
+        outcomes, total = [], sum(hostile.SHARES[kind] for kind in kinds)
+        with contextlib.suppress(KeyboardInterrupt):
+            for kind in kinds:
+                n_cases = max(1, round(args.cases * hostile.SHARES[kind] / total))
+                for case in [args.case] if args.case is not None else range(args.first, args.first + n_cases):
+                    outcomes.append(run_case(kind, case, material, Path(folder)))
+                    if outcomes[-1].what == "fault":
+                        print(json.dumps(outcomes[-1]._asdict()), file=sys.stderr, flush=True)
     if args.case is not None:
         print(json.dumps(outcomes[0]._asdict(), indent=1))
     else:

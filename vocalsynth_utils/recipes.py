@@ -104,7 +104,8 @@ _FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
 _AT_LEAST_ONE = ("sample_rate", "frame_length", "n_offsets", "n_batch", "n_epochs")
 _MOST_WHOLE = 2 ** 31 - 1     # what every library underneath takes for a size or a seed
 _LEAST, _MOST = 1e-30, 1e30   # of a float's size: squares of it matter in float32, and beyond these are 0 or infinite
-_MOST_LAYERS = 32
+_MOST_LAYERS = 16             # a network of more takes minutes to compile
+_MOST_SEQUENCES = 10 ** 7     # of an epoch from random positions: their places are drawn before it begins
 
 
 def _known_field(name):
@@ -154,6 +155,9 @@ def _refuse_contradictions(r):
         if condition:
             raise Contradiction(message)
 
+    refuse(r.batches_per_epoch * r.n_batch > _MOST_SEQUENCES,
+           f"batches_per_epoch={r.batches_per_epoch} of n_batch={r.n_batch} are too many sequences for an epoch; "
+           f"use at most {_MOST_SEQUENCES}, and more epochs")
     refuse(r.learning_rate == 0, "learning_rate=0 trains nothing; use a number above 0")
     refuse(r.input_dropout >= 1, f"input_dropout={r.input_dropout} drops every input; use a probability below 1")
     refuse(r.momentum >= 1, f"momentum={r.momentum} never forgets and diverges; use a number below 1")
