@@ -34,6 +34,7 @@ import numpy as np
 
 import hostile
 import hostile_files
+import hostile_sweeps
 from vocalsynth_utils import __main__ as commands
 from vocalsynth_utils import calibration, drift, generation, training, voice  # noqa: F401  imported once, before any fork
 
@@ -42,7 +43,7 @@ SECONDS = 10
 ANEW, ANEW_AT = 400, 41  # one case in so many starts Python anew
 STARTING = 60         # s allowed to those: importing is not the input's fault
 OUT_OF_MEMORY = ("out of memory", "MemoryError", "Unable to allocate", "Cannot allocate")  # the limit was met, not foreseen
-KINDS = {**hostile.KINDS, **hostile_files.KINDS}
+KINDS = {**hostile.KINDS, **hostile_files.KINDS, **hostile_sweeps.KINDS}
 
 
 class Outcome(collections.namedtuple("Outcome", "kind case what reason seconds peak argv said")):

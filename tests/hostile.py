@@ -26,8 +26,8 @@ N_WAV = 10            # the first so many of them have a RIFF header
 HEADER = 140          # bytes: the longest header of them, and a little of what follows
 EXTREMES = (0, 1, 2, 3, 15, 16, 17, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 999, 768001, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1,
             2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)
-SHARES = {"truncation": 9, "header field": 17, "mutation": 15, "chunks": 11, "path": 8, "checkpoint": 11, "dataset": 9, "run": 9, "setting": 8,
-          "argument": 3}  # per cent of all cases
+SHARES = {"truncation": 9, "header field": 17, "mutation": 15, "chunks": 11, "path": 7, "checkpoint": 10, "dataset": 9, "run": 9, "setting": 7,
+          "argument": 3, "sweep": 3}  # per cent of all cases
 
 
 class Case(NamedTuple):
@@ -211,6 +211,7 @@ def path(rng, box):
         "kept": ["evaluate", "raw", "--seconds", "2", "--out", odd],
         "prepared": ["prepare", "2016-small", "recording.wav", odd, *SMALL],
         "run": ["train", "2016-small", "--data", "recording.wav", "--run", odd, *SMALL],
+        "sweep": ["sweep", odd],
     }
     place = list(commands)[box.number // len(ODD_PATHS) % len(commands)]
     return Case(commands[place], ("here",))

@@ -48,6 +48,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from . import stored
 from .recipes import Contradiction, Recipe, get
 
 if sys.version_info >= (3, 11):
@@ -104,7 +105,7 @@ def read(path):
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_bytes().decode())
+        table = tomllib.loads(stored.read_text(path))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; the module sweep_points shows what goes into it") from None
     except UnicodeDecodeError:
