@@ -143,7 +143,7 @@ def test_a_run_is_what_is_in_it_and_not_how_it_was_written(tmp_path):
     ("[grid]\nn_steps = [5]", "no recipe is named"),
     ("recipe = \"2016-smal\"\n[grid]\nn_steps = [5]", "did you mean '2016-small'"),
     (TINY + "[grid]\nn_units = [3]", "n_units=3"),
-    (TINY + "[grid]\nlearning_rate = [1" + "0" * 400 + "]", "too large"),
+    (TINY + "[grid]\nlearning_rate = [1" + "0" * 400 + "]", "must be 0, or a number from"),
     (TINY + "[grid]\noptimiser = [\"adan\"]", "did you mean 'adam'"),
     (TINY + "[grid]\npeepholes = [2016-01-01]", "peepholes"),
     (TINY + "[grid]\nseed = [1]", "use the key seeds"),
