@@ -96,15 +96,6 @@ def once(function):
     return remembered
 
 
-def ended(folder):
-    """All that a run has become, but for durations and the clock."""
-    run = runs.open_run(folder)
-    arrays = {name: {k: v.tobytes() for k, v in checkpoints.read(run.path(name))[0].items() if k not in ("log.duration", "log.cpu_seconds")}
-              for name in ("last", "best")}
-    timeless = lambda row: {k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")}
-    return arrays, [timeless(row) for row in run.log()], timeless(run.result() or {})
-
-
 @pytest.mark.parametrize("best_by", ["valid_loss", "last"])
 @pytest.mark.parametrize("power", [True, False], ids=["power cut", "killed"])
 def test_crash_at_every_step_of_writing_then_resumed_equals_never_interrupted(data, compiled_once, tmp_path, monkeypatch, best_by, power):

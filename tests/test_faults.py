@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from killing import ended
 from vocalsynth_utils import audio, checkpoints, corpora, dataset, runs, training
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.recipes import get
@@ -33,14 +34,6 @@ def whole(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     list(training.train(TINY, data, folder))
     return folder
-
-
-def ended(folder):
-    """What a run has become, but for the durations."""
-    arrays, _ = checkpoints.read(Path(folder) / "last.npz")
-    best, meta = checkpoints.read(Path(folder) / "best.npz")
-    rows = [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in runs.open_run(folder).log()]
-    return {k: v.tobytes() for k, v in arrays.items() if k not in ("log.duration", "log.cpu_seconds")}, {k: v.tobytes() for k, v in best.items() if k not in ("log.duration", "log.cpu_seconds")}, rows
 
 
 class Disk:

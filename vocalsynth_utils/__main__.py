@@ -96,7 +96,7 @@ def train(args):
     """Train a recipe, or go on training a run."""
     from tqdm import tqdm
 
-    from . import calibration, dataset, runs, training, voice as singer
+    from . import calibration, dataset, memory, runs, training, voice as singer
     from .recipes import get
     folder = Path(args.run or Path("runs") / args.recipe)
     recipe = get(args.recipe)
@@ -107,7 +107,9 @@ def train(args):
     recipe = _with_settings(recipe, args.set)
     if args.epochs is not None:
         recipe = recipe.replace(n_epochs=args.epochs)
+    memory.check(recipe, aloud=False)  # before a recording is prepared
     data = _dataset(args, recipe, folder, dataset, runs, singer)
+    print(memory.describe(recipe, data.n_features))
     done = len(runs.open_run(folder).log()) if args.resume else 0
     with tqdm(total=recipe.n_epochs, initial=done, unit="epoch", file=sys.stderr, disable=None) as bar:
         def on_batch(done, total):

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from . import dataset as datasets
-from . import checkpoints, health, results, runs
+from . import checkpoints, health, memory, results, runs
 from .trainer import checkpoint, compile_trainer, mixed_inputs
 
 HEALTH_BATCHES = 4  # of training, on which the health of the best parameters is measured
@@ -88,6 +88,7 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     """
     datasets.check_fits(dataset, recipe)  # what cannot work is said before anything is compiled or written
     datasets.check_enough(dataset, recipe)
+    memory.check(recipe, dataset.n_features)
     n_updates = recipe.n_epochs * len(batches(dataset, recipe, 1))
     with runs.locked(folder):
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
