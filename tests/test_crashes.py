@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from vocalsynth_utils import audio, checkpoints, corpora, dataset, health, results, runs, training
+from killing import ended
+from vocalsynth_utils import audio, corpora, dataset, health, results, training
 from vocalsynth_utils.recipes import get
 
 TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(4,), n_batch=8, n_epochs=3, optimiser="adam", epsilon=1e-6, learning_rate=0.02)
