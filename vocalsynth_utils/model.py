@@ -151,8 +151,9 @@ def _seeded(layer, seed):
 class _NumpyStreams(RandomStreams):
     """Theano's numpy random streams, with normal numbers in floatX as Lasagne expects them."""
 
-    def normal(self, *args, **kwargs):
-        return T.cast(super().normal(*args, **kwargs), theano.config.floatX)
+    def normal(self, size, avg=0.0, std=1.0):
+        avg, std = (np.asarray(v, theano.config.floatX) for v in (avg, std))  # of these it takes its type; T.cast would loop in Python
+        return super().normal(size, avg, std)
 
 
 def trainable(network):
