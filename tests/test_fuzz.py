@@ -58,6 +58,16 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
+def test_a_run_whose_network_cannot_fit_is_refused_before_it_is_built(run, tmp_path, capfd):
+    path, good = run / "recipe.json", (run / "recipe.json").read_text()
+    try:
+        path.write_text(json.dumps({**json.loads(good), "recipe": hostile_files.RAW.replace(n_units=(1000000,)).to_dict()}))
+        assert main(["generate", str(run), str(tmp_path / "o.wav"), "--seconds", "0.01"]) == 2
+    finally:
+        path.write_text(good)
+    assert "16000.4 GB" in capfd.readouterr().err
+
+
 class Trap:
     """Unpickled, it leaves a folder behind."""
 

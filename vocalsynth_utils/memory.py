@@ -87,6 +87,13 @@ def check(recipe, n_features=None, aloud=True):
         warnings.warn(text, stacklevel=2)
 
 
+def check_network(recipe):
+    """Raise ValueError before a network is built that cannot fit: for a run that comes from elsewhere, and only sings."""
+    n_bytes, there = 4 * model.expected_parameters(recipe), room()
+    if n_bytes > there:
+        raise ValueError(f"the parameters of {recipe.name!r} take {size(n_bytes)} and {size(there)} are free; use a run of fewer n_units")
+
+
 def size(n_bytes):
     """A number of bytes for people."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -3,7 +3,7 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from . import checkpoints, model
+from . import checkpoints, memory, model
 
 BLOCK = 256  # frames whose random numbers are drawn together
 
@@ -102,6 +102,7 @@ def load_network(run, checkpoint="best"):
     ValueError
         When the checkpoint is missing, damaged, or of another shape.
     """
+    memory.check_network(run.recipe)
     network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
     parameters = model.parameters(network)
     arrays, _ = run.load(checkpoint, keep=parameters.__contains__)
