@@ -67,6 +67,14 @@ def test_write_voice_leaves_nothing_behind_when_it_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_length_of_the_built_in_voice_is_another_file(monkeypatch):
+    made = []
+    monkeypatch.setattr(voice, "write_voice", lambda path, seconds, seed: made.append((path.name, seconds)) or path)
+    monkeypatch.setattr(voice.Path, "exists", lambda self: self.name == "pyproject.toml")
+    assert voice.built_in().name == "voice.wav" and voice.built_in(seconds=1500).name == "voice-1500s.wav"
+    assert made == [("voice.wav", 300), ("voice-1500s.wav", 1500)]
+
+
 def test_built_in_keeps_a_file_that_is_there(tmp_path):
     (tmp_path / "v.wav").write_bytes(b"mine")
     assert voice.built_in(tmp_path / "v.wav").read_bytes() == b"mine"

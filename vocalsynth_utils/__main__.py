@@ -133,7 +133,7 @@ def _dataset(args, recipe, folder, dataset, runs, singer):
     """The dataset to train on: the run's own, a prepared folder, or made from a recording."""
     if args.resume and not args.data:
         return dataset.load(runs.open_run(folder).dataset_folder)
-    source = Path(args.data) if args.data else singer.built_in()
+    source = Path(args.data) if args.data else singer.built_in(seconds=singer.LONG_SECONDS if recipe.loss == "world" else singer.SECONDS)
     if source.is_dir():
         return dataset.load(source)
     if not args.resume:
@@ -247,7 +247,7 @@ def parser():
     p = command(prepare, ("RECIPE", "a name from `recipes`"), ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder"))
     p.add_argument("--set", **setting)
     p = command(train, ("RECIPE", "a name from `recipes`"))
-    p.add_argument("--data", type=_path, metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset (default: the built-in voice)")
+    p.add_argument("--data", type=_path, metavar="RECORDING_OR_DIR", help="a recording or a prepared dataset (default: the built-in voice, 300 s of it, or 1500 s for world-mdn)")
     p.add_argument("--run", type=_path, metavar="DIR", help="the run's folder (default runs/RECIPE)")
     p.add_argument("--epochs", type=_whole, help="train up to this many epochs")
     p.add_argument("--minutes", type=_positive, help="stop after the epoch in which this time is over")

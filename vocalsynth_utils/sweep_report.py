@@ -13,7 +13,7 @@ from .plot_style import BASELINES, COLOURS, CYCLE, INK, dress, legend
 
 SCORE = "valid_error_over_variance"
 SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
-MEASURED = ("survival_s", "ok", "fd")  # taken over from evaluate.json
+MEASURED = ("survival_s", "ok", "fd", "fd_codec")  # taken over from evaluate.json
 LAST = ("run", "reason")               # columns
 TEXT = ("status", "baseline", *LAST)
 MOST_NAMES = 8                         # values on one axis, or colours, before they become numbers or grey
@@ -38,7 +38,7 @@ def row(point, folder, ended):
         squared error / variance of the best epoch on both held-out parts and
         of the predictors that learned nothing, ``baseline`` naming the best of
         these; train loss / variance of the last epoch and of the worst, and
-        the last valid loss / variance; ``survival_s``, ``ok``, ``fd`` where it
+        the last valid loss / variance; ``survival_s``, ``ok``, ``fd``, ``fd_codec`` where it
         was evaluated; ``seconds`` and ``cpu_seconds`` of training; the
         optimiser's health from result.json; ``run`` and ``reason``.  None
         where there is no number.

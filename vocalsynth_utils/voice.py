@@ -16,6 +16,9 @@ from .singer import CONTROL_RATE, phrase, resonators, rosenberg
 
 __all__ = ["sing", "sing_blocks", "write_voice", "built_in", "rosenberg", "resonators", "tone", "ar2", "ar2_optimum"]
 
+SECONDS = 300        # of the built-in voice
+LONG_SECONDS = 1500  # for a network that learns five minutes by heart
+
 
 def sing_blocks(seconds, sr=SAMPLE_RATE, seed=0):
     """The singer, phrase by phrase: any length in the memory of a few seconds.
@@ -95,14 +98,15 @@ def write_voice(path, seconds, sr=SAMPLE_RATE, seed=0, progress=None):
     return path
 
 
-def built_in(path=None, seconds=300, seed=0):
+def built_in(path=None, seconds=SECONDS, seed=0):
     """The built-in voice as a file, sung now if it is not there yet.
 
     Parameters
     ----------
     path : str or Path, optional
         Default: ``data/voice.wav`` of the checkout this package is used from,
-        or of the environment's cache when it is installed without one.
+        or of the environment's cache when it is installed without one; with
+        another length, ``voice-<seconds>s.wav`` there.
     seconds, seed : of a new recording; an existing file is left as it is
 
     Returns
@@ -110,11 +114,11 @@ def built_in(path=None, seconds=300, seed=0):
     Path
     """
     if path is None:
-        checkout = Path(__file__).resolve().parent.parent
+        checkout, name = Path(__file__).resolve().parent.parent, "voice.wav" if seconds == SECONDS else f"voice-{seconds:g}s.wav"
         if (checkout / "pyproject.toml").exists():
-            path = checkout / "data" / "voice.wav"
+            path = checkout / "data" / name
         else:
             from .theano_setup import cache_dir
-            path = cache_dir() / "voice.wav"
+            path = cache_dir() / name
     path = Path(path)
     return path if path.exists() else write_voice(path, seconds, seed=seed)
