@@ -129,3 +129,23 @@ def test_a_model_that_adds_one_does_not_catch_the_replaced_context():
 def test_empty_primer_is_refused():
     with pytest.raises(ValueError, match="at least one frame"):
         free_run(as_step(always_seven), np.zeros((0, 3)), 4)
+
+
+def test_pieces_are_the_whole_and_come_before_it_is_done():
+    """What `generate` writes piece by piece is what it returns at once, over several chunks of synthesis."""
+    from types import SimpleNamespace
+
+    from vocalsynth_utils import features, voice
+    recipe = SimpleNamespace(features="world", frame_length=240, sample_rate=16000)
+    frames = np.tile(features.encode(voice.sing(30, seed=2), recipe)[::3], (8, 1))  # four minutes
+
+    def blocks():
+        for i in range(0, len(frames), 500):
+            yield frames[i:i + 500]
+    pieces = features.decode_blocks(blocks(), len(frames), recipe)
+    first = next(pieces)
+    whole = np.concatenate([first, *pieces])
+    assert len(whole) == len(frames) * 240 and len(first) < len(whole) / 3
+    assert np.allclose(whole, features.decode(frames, recipe), atol=0.2)  # WORLD's noise is drawn anew by each thread
+    quiet = [np.sqrt(np.mean(np.square(y.reshape(-1, 1600)), axis=1)) for y in (whole, features.decode(frames, recipe))]
+    assert np.abs(quiet[0] - quiet[1]).max() < 0.02

@@ -101,7 +101,7 @@ def listening(pid):
 
 @pytest.mark.skipif(not shutil.which("make") or not Path("/proc/self/net/tcp").exists(), reason="needs make, and Linux to see who listens")
 def test_make_lab_serves_on_loopback_alone_and_to_those_who_have_the_token(tmp_path):
-    said = subprocess.run(["make", "-n", "lab", f"VENV={sys.prefix}", "LAB_FLAGS=--no-browser --allow-root"], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run(["make", "--no-print-directory", "-n", "lab", f"VENV={sys.prefix}", "LAB_FLAGS=--no-browser --allow-root"], cwd=ROOT, capture_output=True, text=True, check=True)
     command = said.stdout.strip().splitlines()[-1]
     assert "/jupyter lab" in command
     with socket.socket() as free:

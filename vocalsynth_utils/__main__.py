@@ -157,9 +157,11 @@ def generate(args):
         run.check_data(data)
     primer = generation.primer_frames(run, data, args.primer, args.primer_frames or recipe.n_steps)
     with tqdm(total=generation.length(recipe, args.seconds)[1], unit="frame", file=sys.stderr, disable=None) as bar:
-        y = generation.generate(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update(done - bar.n))
-    audio.write(args.out, y, recipe.sample_rate)
-    print(f"{args.out}: {len(y) / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
+        pieces = generation.generate_pieces(run, args.seconds, primer, args.temperature, args.seed, lambda done: bar.update(done - bar.n))
+        with audio.writer(args.out, recipe.sample_rate) as out:
+            for piece in pieces:
+                out.write(piece)
+    print(f"{args.out}: {out.n_samples / recipe.sample_rate:g} s of new audio after {len(primer)} primer frames from {args.primer}")
 
 
 def evaluate(args):

@@ -14,6 +14,7 @@ logmel     64 log-mel bands                                             every fr
 into sound.  A recipe is anything with the attributes `features`,
 `frame_length` and `sample_rate`.
 """
+import collections
 import os
 from multiprocessing.pool import ThreadPool
 
@@ -29,6 +30,7 @@ FEATURES = ("raw", "fft", "world", "logmel")
 N_MELS = 64
 CHUNK_SECONDS = 60            # analysed or synthesised at a time: bounds memory, feeds every core
 MAX_THREADS = 4               # a chunk takes about 150 MB while it is worked on
+MOST_WAITING = 8              # chunks synthesised and not yet fetched
 OVERLAP_SECONDS = 1.0         # of analysis on either side of a chunk, thrown away
 SEEK_SECONDS = 5.0            # how far from a chunk's end synthesis looks for an unvoiced frame to cut at
 
@@ -123,7 +125,7 @@ def decode(frames, recipe):
     ValueError
     """
     frames = np.asarray(frames)
-    return decode_blocks([frames], len(frames), recipe)
+    return np.concatenate(list(decode_blocks([frames], len(frames), recipe)))
 
 
 def decode_blocks(blocks, n_frames, recipe):
@@ -136,15 +138,16 @@ def decode_blocks(blocks, n_frames, recipe):
     n_frames : int
     recipe : Recipe
 
-    Returns
-    -------
-    float32 array of shape (n_frames * frame_length,)
+    Yields
+    ------
+    float32 array of shape (n_samples,)
+        n_frames * frame_length together.
     """
-    if recipe.features == "raw":
-        return np.concatenate([frames.astype(np.float32).ravel() for frames in _checked(blocks, recipe)])
-    if recipe.features == "fft":
-        return np.concatenate([_inverse_fft(frames) for frames in _checked(blocks, recipe)])
-    return _in_chunks(_SYNTHESISERS[recipe.features], _checked(blocks, recipe), n_frames, recipe)
+    if recipe.features in ("world", "logmel"):
+        yield from _in_chunks(_SYNTHESISERS[recipe.features], _checked(blocks, recipe), n_frames, recipe)
+        return
+    for frames in _checked(blocks, recipe):
+        yield frames.astype(np.float32).ravel() if recipe.features == "raw" else _inverse_fft(frames)
 
 
 def _checked(blocks, recipe):
@@ -230,11 +233,21 @@ def _in_chunks(synthesise, blocks, n_frames, recipe):
     hop = recipe.frame_length
     step = max(2, CHUNK_SECONDS * recipe.sample_rate // hop)
     reach = min(int(SEEK_SECONDS * recipe.sample_rate / hop), step // 2)
-    frames, have, cuts, pieces = np.empty((n_frames, n_features(recipe)), np.float32), 0, [0], []
+    fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
+    frames, have, cuts, tail = np.empty((n_frames, n_features(recipe)), np.float32), 0, [0], None
+    waiting = collections.deque()
 
-    def submit(last):
-        first = cuts[len(pieces)]
-        pieces.append(pool.apply_async(lambda: np.asarray(synthesise(frames[first:last], recipe)[:(last - first) * hop], np.float32)))
+    def submit(first, last):
+        waiting.append(pool.apply_async(lambda: np.asarray(synthesise(frames[first:last], recipe)[:(last - first) * hop], np.float32)))
+
+    def joined():
+        """The oldest piece, faded in; its last frame, but for the last piece, is to fade into the next one."""
+        nonlocal tail
+        piece = waiting.popleft().get()
+        if tail is not None:
+            piece[:hop] = piece[:hop] * fade + tail
+        tail = piece[-hop:] * fade[::-1]
+        return piece
 
     with ThreadPool(_n_threads()) as pool:
         for block in blocks:
@@ -242,19 +255,13 @@ def _in_chunks(synthesise, blocks, n_frames, recipe):
             have += len(block)
             while n_frames - cuts[-1] > 1.5 * step and have >= min(n_frames, cuts[-1] + step + reach):
                 cuts.append(_quietest(frames, cuts[-1] + step, reach, recipe))
-                submit(cuts[-1] + 1)  # one frame more, to fade over
-        submit(n_frames)
-        y = np.zeros(n_frames * hop, np.float32)
-        fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
-        for i, start in enumerate(cuts):
-            piece = pieces[i].get()
-            if i:
-                piece[:hop] *= fade
-            if i + 1 < len(cuts):
-                piece[-hop:] *= fade[::-1]
-            y[start * hop:start * hop + len(piece)] += piece
-            pieces[i] = None
-    return y
+                submit(cuts[-2], cuts[-1] + 1)  # one frame more, to fade over
+            while waiting and (waiting[0].ready() or len(waiting) > MOST_WAITING):
+                yield joined()[:-hop]
+        submit(cuts[-1], n_frames)
+        while len(waiting) > 1:
+            yield joined()[:-hop]
+        yield joined()
 
 
 def _quietest(frames, middle, reach, recipe):

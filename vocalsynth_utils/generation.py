@@ -101,21 +101,23 @@ def to_sound(generated, recipe, scaling, correction=None):
 
     `correction` is what `calibration.load` gives for a run.
     """
-    return _to_sound([generated], len(generated), recipe, scaling, correction)
+    return np.concatenate(list(_to_sound([generated], len(generated), recipe, scaling, correction)))
 
 
 def _to_sound(blocks, n_frames, recipe, scaling, correction):
-    """`to_sound` of frames that come in blocks: earlier ones become sound while later ones are made."""
+    """`to_sound` of frames that come in blocks, in pieces: earlier ones are sound while later ones are made."""
     def unscaled():
         for block in blocks:
             frames = scaling.invert(block)
             yield frames if correction is None else calibration.apply(correction, frames)
-    y = features.decode_blocks(unscaled(), n_frames, recipe)
-    broken = ~np.isfinite(y)
-    if broken.any():  # a vocoder driven far out of a voice's range
-        warnings.warn(f"{broken.mean():.0%} of the generated samples are not finite and silenced: the network has blown up; use clamp=true")
-        y = np.where(broken, 0, y)
-    return np.clip(y, -1, 1).astype(np.float32, copy=False)
+    n_broken = 0
+    for y in features.decode_blocks(unscaled(), n_frames, recipe):
+        broken = ~np.isfinite(y)
+        n_broken += np.count_nonzero(broken)
+        yield np.clip(np.where(broken, 0, y) if broken.any() else y, -1, 1).astype(np.float32, copy=False)
+    if n_broken:  # a vocoder driven far out of a voice's range
+        share = n_broken / (n_frames * recipe.frame_length)
+        warnings.warn(f"{share:.0%} of the generated samples are not finite and silenced: the network has blown up; use clamp=true")
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -180,7 +182,20 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
     float32 array of shape (round(seconds * sample_rate),)
         New audio alone, in [-1, 1], none of the primer.
     """
+    return np.concatenate(list(generate_pieces(run, seconds, primer, temperature, seed, on_frame, checkpoint)))
+
+
+def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
+    """As `generate`, a piece at a time: an hour of a WORLD voice takes no more memory than some minutes.
+
+    Yields
+    ------
+    float32 array of shape (n,)
+        round(seconds * sample_rate) together.
+    """
     recipe = run.recipe
-    n_samples, n_frames = length(recipe, seconds)
+    missing, n_frames = length(recipe, seconds)
     blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), on_frame)
-    return _to_sound(blocks, n_frames, recipe, run.scaling, calibration.load(run))[:n_samples]
+    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibration.load(run)):
+        yield piece[:missing]
+        missing -= len(piece[:missing])
