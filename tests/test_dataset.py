@@ -157,3 +157,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     megabytes = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert megabytes < 200
+
+
+def test_a_new_dataset_in_new_folders_says_nothing_of_its_recording(tmp_path, recwarn):
+    here = tmp_path / "a" / "b"
+    here.mkdir(parents=True)
+    audio.write(here / "y.wav", np.sin(np.arange(16000) / 5) / 2, 16000)
+    (tmp_path / "y.wav").write_bytes(b"another one, where the path from a folder less deep leads")
+    recipe = get("2016-small").replace(frame_length=100, n_steps=4, n_offsets=1, n_batch=1)
+    made = dataset.prepare(here / "y.wav", recipe, here / "new" / "newer" / "d")
+    assert made.source["bytes"] == (here / "y.wav").stat().st_size and not recwarn.list

@@ -218,7 +218,7 @@ def prepare(recording, recipe, folder):
         if _source(recording, folder) != source:
             raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
         (part / "dataset.json").write_text(json.dumps(meta, indent=1))
-        dataset = load(part)
+        dataset = _open(part)
         check_enough(dataset, recipe)  # too short for this recipe is said now, not after an hour
         del dataset, rows, signal
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,16 @@ def load(folder):
     ValueError
         When the folder is not a whole dataset.
     """
-    folder = Path(folder)
+    dataset = _open(Path(folder))
+    path = dataset.source.get("path")
+    recording = dataset.folder / (path if isinstance(path, str) else "")
+    if recording.is_file() and _source(recording, dataset.folder) != dataset.source:
+        warnings.warn(f"{recording.resolve()} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
+    return dataset
+
+
+def _open(folder):
+    """`load` without a look at the recording, whose path is not this folder's while it is being made."""
     try:
         meta = stored.read_json(folder / "dataset.json")
         settings = stored.as_object(meta["settings"], "settings")
@@ -258,10 +267,6 @@ def load(folder):
     ranges, row_length = _ranges(len(samples), recipe), features.row_length(recipe)
     if (meta.get("ranges"), meta.get("row_length")) != ({k: list(v) for k, v in ranges.items()}, row_length) or ranges["test"][1] != len(rows):
         raise ValueError(f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
-    path = source.get("path")
-    recording = folder / (path if isinstance(path, str) else "")
-    if recording.is_file() and _source(recording, folder) != source:
-        warnings.warn(f"{recording.resolve()} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
     return Dataset(folder, settings, source, rows, samples, ranges, row_length, scaling, bounds)
 
 
