@@ -1,11 +1,13 @@
 """Files that anyone may have written are read within bounds, or refused; no header is evaluated."""
 import os
+import signal
 
 import numpy as np
 import pytest
 
 import hostile_files
-from vocalsynth_utils import stored
+from vocalsynth_utils import audio, corpora, dataset, stored, training
+from vocalsynth_utils.__main__ import main
 
 
 @pytest.mark.parametrize("array", [np.arange(7, dtype=np.int16), np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.eye(3)),
@@ -60,6 +62,25 @@ def test_endless_files_are_not_read(tmp_path):
                         (tmp_path / "holes", "longer than 16 MB")):
         with pytest.raises(ValueError, match=words):
             stored.read_json(path)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "log.csv", "result.json", "best.npz", "last.npz", "dataset/dataset.json", "dataset/signal.npy", ".last.npz.0123abcd.part"])
+def test_no_command_waits_for_a_pipe_in_a_run(tmp_path, capfd, name):
+    audio.write(tmp_path / "a.wav", 0.9 * corpora.ar2(16000, seed=2))
+    run = tmp_path / "run"
+    data = dataset.prepare(tmp_path / "a.wav", hostile_files.RAW, run / "dataset")
+    list(training.train(hostile_files.RAW, data, run))
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(30)
+    try:
+        for args in (["train", "2016-small", "--run", str(run), "--resume", "--epochs", "2"], ["evaluate", str(run), "--seconds", "2"],
+                     ["generate", str(run), str(tmp_path / "o.wav"), "--seconds", "0.01"], ["train", "2016-small", "--data", str(tmp_path / "a.wav"), "--run", str(run)]):
+            assert main(args) in (0, 2)
+    finally:
+        signal.alarm(0)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_numbers_of_another_kind_or_shape_are_named():

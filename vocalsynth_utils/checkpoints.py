@@ -14,6 +14,8 @@ import zipfile
 import numpy as np
 from numpy.lib import format as npy
 
+from . import stored
+
 META, DIGEST = "__meta__", "__digest__"
 DIGEST_BYTES = 32
 CHUNK = 1 << 20
@@ -74,7 +76,7 @@ def read(path, keep=lambda name: True):
     """
     digest, arrays = hashlib.blake2b(digest_size=DIGEST_BYTES), {}
     try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        with stored.open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             length = file.seek(0, 2)
             unlike = len({info.filename for info in members}) < len(members) or sum(info.file_size for info in members) > length
@@ -119,6 +121,8 @@ def set_parameters(parameters, arrays, path="the checkpoint"):
             wrong.append(f"{name} is missing")
         elif arrays[name].shape != expected:
             wrong.append(f"{name} has shape {arrays[name].shape}, the network needs {expected}")
+        elif arrays[name].dtype.kind not in "fiu":
+            wrong.append(f"{name} holds {arrays[name].dtype}, no numbers")
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise ValueError(f"{path} does not fit this recipe: {'; '.join(wrong[:4])}{more}")

@@ -7,6 +7,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+from . import stored
+
 NAME_BYTES = 100  # of the file's own name in that of its unfinished part: a name has room for 255
 
 
@@ -80,7 +82,7 @@ def sync_folder(folder):
 def sweep(folder, name=None):
     """Remove what killed writers left unfinished in a folder, of one file or of all."""
     for part in Path(folder).glob(f".{glob.escape(name) if name else '*'}.????????.part"):
-        with contextlib.suppress(OSError), open(part, "rb") as file:
+        with contextlib.suppress(OSError, ValueError), stored.open_regular(part) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(part)
 

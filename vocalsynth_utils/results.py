@@ -70,10 +70,13 @@ def write(trainer, run, dataset, rows, batches):
     """
     arrays, meta = run.load("best")
     checkpoints.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.path("best"))  # of which there are no two then
+    valid_loss = next((row["valid_loss"] for row in rows if row["epoch"] == meta["epoch"]), None)
+    if valid_loss is None:
+        raise ValueError(f"{run.folder / 'best.npz'} is of epoch {meta['epoch']}, which the log does not have; remove it, and resume")
     recipe, cost = run.recipe, {name: [row.get(name) for row in rows] for name in ("duration", "cpu_seconds")}
     errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in ("valid", "test")}
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance,
-              "valid_loss": meta["valid_loss"], "test_loss": float(mean_over(trainer.valid, dataset, recipe, "test")),
+              "valid_loss": valid_loss, "test_loss": float(mean_over(trainer.valid, dataset, recipe, "test")),
               **{f"{split}_error_over_variance": float(error.mean()) for split, error in errors.items()},
               **{f"{split}_baselines": baselines(dataset, recipe.n_steps, split) for split in errors},
               **{name: None if None in values else round(sum(values), 3) for name, values in cost.items()}}

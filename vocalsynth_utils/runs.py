@@ -62,7 +62,7 @@ class Run(NamedTuple):
     def log(self):
         """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
         try:
-            text = (self.folder / "log.csv").read_bytes().decode(errors="replace")
+            text = stored.read_bytes(self.folder / "log.csv").decode(errors="replace")
         except FileNotFoundError:
             return []
         rows = []
@@ -230,7 +230,7 @@ def _checked_data(data, recipe):
 
 def logged(arrays):
     """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
-    columns = {name[len(LOG):]: array.tolist() for name, array in arrays.items() if name.startswith(LOG)}
+    columns = {name[len(LOG):]: array.tolist() for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1}
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 

@@ -39,13 +39,18 @@ def open_regular(path):
     return os.fdopen(handle, "rb")
 
 
-def read_text(path):
-    """The text of a UTF-8 file of at most 16 MB; ValueError on anything else, OSError when it cannot be opened."""
+def read_bytes(path):
+    """The content of a file of at most 16 MB; ValueError on anything else, OSError when it cannot be opened."""
     with open_regular(path) as file:
         content = file.read(MOST_TEXT + 1)
     if len(content) > MOST_TEXT:
         raise ValueError(f"{os.path.basename(path)} is longer than {MOST_TEXT >> 20} MB")
-    return content.decode()
+    return content
+
+
+def read_text(path):
+    """As `read_bytes`, of UTF-8."""
+    return read_bytes(path).decode()
 
 
 def read_json(path):

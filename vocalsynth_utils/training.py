@@ -175,8 +175,13 @@ def _best_epoch(rows, recipe):
     """The epoch whose parameters are kept as best, by the recipe's `best_by`."""
     if recipe.best_by == "last":
         return rows[-1]["epoch"]
-    loss = "valid_free_run" if recipe.best_by == "free_run" else "valid_loss"
+    loss = _judged_by(recipe)
     return min(rows, key=lambda r: r[loss] if math.isfinite(r[loss]) else math.inf)["epoch"]  # free running may blow up
+
+
+def _judged_by(recipe):
+    """The column of the log that tells epochs apart."""
+    return "valid_free_run" if recipe.best_by == "free_run" else "valid_loss"
 
 
 def restore(trainer, run, recipe):
@@ -187,7 +192,9 @@ def restore(trainer, run, recipe):
     arrays, meta = run.load("last")
     checkpoints.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.path("last"))
     rows = runs.logged(arrays) or run.log()[:meta["epoch"]]  # from log.csv where the checkpoint is of an older version
-    if [row["epoch"] for row in rows] != list(range(1, meta["epoch"] + 1)):
+    whole = all(row.get("epoch") == i and type(row.get(column)) in (int, float)
+                for i, row in enumerate(rows, start=1) for column in ("train_loss", "valid_loss", _judged_by(recipe)))
+    if len(rows) != meta["epoch"] or not whole:
         raise ValueError(f"{run.folder / 'log.csv'} lacks rows of the {meta['epoch']} epochs trained; start another run")
     run.settle(meta["epoch"], _best_epoch(rows, recipe))
     run.write_log(rows)
