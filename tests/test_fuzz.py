@@ -68,6 +68,19 @@ def test_a_run_whose_network_cannot_fit_is_refused_before_it_is_built(run, tmp_p
     assert "16000.4 GB" in capfd.readouterr().err
 
 
+def test_a_link_that_leads_to_itself_is_one_line_wherever_a_path_is_taken(run, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("loop", "loop")
+    audio.write("a.wav", 0.9 * corpora.ar2(16000, seed=2))
+    small = fuzzing.hostile.SMALL
+    for args in (["prepare", "2016-small", "loop", "out", *small], ["prepare", "2016-small", "a.wav", "loop", *small], ["generate", "loop", "o.wav", "--seconds", "0.01"],
+                 ["train", "2016-small", "--data", "a.wav", "--run", "loop", *small], ["train", "2016-small", "--data", "loop", "--run", "new", *small],
+                 ["evaluate", "loop", "--seconds", "2"], ["sweep", "loop"]):
+        assert main(args) == 2
+        assert len(capfd.readouterr().err.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["a.wav", "loop"]
+
+
 class Trap:
     """Unpickled, it leaves a folder behind."""
 

@@ -19,7 +19,7 @@ from typing import Optional
 import numpy as np
 from numpy.lib import format as npy
 
-from . import audio, features, frames, stored
+from . import audio, features, files, frames, stored
 from .baselines import baselines, baselines_in_frame  # noqa: F401  of a dataset
 from .recipes import Recipe
 
@@ -244,7 +244,7 @@ def load(folder):
     path = dataset.source.get("path")
     recording = dataset.folder / (path if isinstance(path, str) else "")
     if recording.is_file() and _source(recording, dataset.folder) != dataset.source:
-        warnings.warn(f"{recording.resolve()} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
+        warnings.warn(f"{files.real(recording)} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
     return dataset
 
 
@@ -295,8 +295,8 @@ def check_fits(dataset, recipe):
 
 def _source(recording, folder):
     """What is remembered of a recording."""
-    recording, seen = Path(recording).resolve(), os.stat(recording)
-    return {"name": recording.name, "path": os.path.relpath(recording, Path(folder).resolve()), "bytes": seen.st_size, "modified": seen.st_mtime_ns}
+    recording, seen = files.real(recording), os.stat(recording)
+    return {"name": recording.name, "path": os.path.relpath(recording, files.real(folder)), "bytes": seen.st_size, "modified": seen.st_mtime_ns}
 
 
 def _write_rows(path, blocks, dtype):

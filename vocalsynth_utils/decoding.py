@@ -57,7 +57,7 @@ def open_wav(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # "chunk not understood", and the like
             sr, data = wavfile.read(path, mmap=True)
-    except (ValueError, TypeError, OSError, OverflowError, struct.error, UnboundLocalError):
+    except (ValueError, TypeError, OSError, OverflowError, MemoryError, struct.error, UnboundLocalError):
         return open_soundfile(path, header)    # 24-bit, A-law, RF64 in older scipy, odd chunks after the audio
     if (sr, data.size) != (header.sr, header.n_samples * header.n_channels) or data.dtype.itemsize * 8 != header.bits:
         return open_soundfile(path, header)

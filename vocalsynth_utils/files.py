@@ -69,6 +69,11 @@ def share(source, path):
             os.unlink(part)
 
 
+def real(path):
+    """A path with its links followed; one that leads to itself is left as it is, where `Path.resolve` raises a RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 def sync_folder(folder):
     """Bring the names in a folder to the disk, where the system can."""
     with contextlib.suppress(OSError):

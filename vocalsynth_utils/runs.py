@@ -49,7 +49,7 @@ class Run(NamedTuple):
     @property
     def dataset_folder(self):
         """Where the dataset was when the run was made."""
-        return (self.folder / self.data["folder"]).resolve()
+        return files.real(self.folder / self.data["folder"])
 
     def check_data(self, dataset):
         """Raise ValueError where a dataset is not the one this run was made of; to the last digits, which machines differ in."""
@@ -250,7 +250,7 @@ def locked(folder):
 
 def _known(dataset, folder):
     """What a run in `folder` keeps of its dataset, as plain data."""
-    return {"folder": os.path.relpath(dataset.folder.resolve(), folder.resolve()), "scaling": dataset.scaling.to_json(),
+    return {"folder": os.path.relpath(files.real(dataset.folder), files.real(folder)), "scaling": dataset.scaling.to_json(),
             "variance": dataset.variance, "n_features": dataset.n_features, "bounds": dataset.bounds,
             "ranges": [list(dataset.ranges[split]) for split in ("train", "valid", "test")]}
 

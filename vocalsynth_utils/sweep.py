@@ -153,7 +153,7 @@ def _tasks(plan, source, out, threads):
         identity = sweep_points.identity(recipe, digest, plan.minutes)
         made = sorted((out / "runs").glob(f"*{identity}"))
         folder = made[0] if made else out / "runs" / _slug([*(f"{k}={v}" for k, v in point.swept.items()), f"seed={recipe.seed}", identity])
-        tasks.append(Task(folder, {"folder": str(folder.resolve()), "dataset": str(data.resolve()), "recipe": recipe.to_dict(),
+        tasks.append(Task(folder, {"folder": str(files.real(folder)), "dataset": str(files.real(data)), "recipe": recipe.to_dict(),
                                    "minutes": plan.minutes, "evaluate_seconds": plan.evaluate_seconds, "threads": threads,
                                    "keep_checkpoints": plan.keep_checkpoints}))
     return _one_folder_each(tasks)
@@ -303,9 +303,9 @@ def _dask(address, out):
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except (TimeoutError, distributed.TimeoutError):
             raise ValueError(f"the scheduler at {address} has no workers; start some with: dask worker {address} --nthreads 1") from None
-        blind = [name for name, sees in client.run(_sees, str(out.resolve())).items() if not sees]
+        blind = [name for name, sees in client.run(_sees, str(files.real(out))).items() if not sees]
         if blind:
-            raise ValueError(f"the Dask worker {blind[0]} does not see {out.resolve()}; put the sweep by --out where every worker has it under the same path")
+            raise ValueError(f"the Dask worker {blind[0]} does not see {files.real(out)}; put the sweep by --out where every worker has it under the same path")
         executor = client.get_executor(pure=False, retries=0)
         yield lambda job: executor.submit(sweep_worker.attempt_on_dask, job)
     finally:

@@ -48,7 +48,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from . import stored
+from . import files, stored
 from .recipes import Contradiction, Recipe, get
 
 if sys.version_info >= (3, 11):
@@ -162,7 +162,7 @@ def _sweep(path, table):
                    for (recipe, *_), label in found.items())
     if not points:
         raise ValueError(f"every point contradicts itself; the first: {skipped[0]}")
-    name = path.resolve().parent.name if path.stem == "sweep" else path.stem
+    name = files.real(path).parent.name if path.stem == "sweep" else path.stem
     return Sweep(name, points, tuple(skipped), path.parent / table["data"] if "data" in table else None,
                  table.get("voice_seconds"), table.get("minutes"), table.get("evaluate_seconds"), table.get("workers"),
                  table.get("keep_checkpoints", True))
