@@ -304,6 +304,8 @@ def argument(rng, box):
         options.pop(list(options)[rng.integers(len(options))])
         if command == "train":
             options["--data"] = "recording.wav"  # or it would sing for a while
+        elif command == "evaluate":
+            options["--seconds"] = "2"  # or it would measure ten minutes
     elif what == 4:
         extra.append(rng.choice(["--no-such-option", "-x", "--", "@file", "--seconds", "extra", "--set", "--json=3", "--sec=1", "two\nlines"]))
     elif positional:

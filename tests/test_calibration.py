@@ -117,3 +117,16 @@ def test_a_samples_own_chance_is_not_taken_for_colour(song):
              for expected in (calibration.moments(frames), calibration.moments(part))]
     granted, taken = (np.linalg.norm(calibration.apply(step, frames) - frames) for step in steps)
     assert granted < 0.3 * taken
+
+
+def test_what_is_kept_is_what_is_read(tmp_path):
+    run = types.SimpleNamespace(folder=tmp_path, recipe=types.SimpleNamespace(loss="world"))
+    assert calibration.load(run) == (None, None)
+    kept = calibration.Calibration(calibration.nothing() * 1.5, np.array([[0.1, 0.2], [0.9, 1.7]]))
+    for seconds in (kept.seconds, None):
+        calibration.save(run, kept._replace(seconds=seconds))
+        read = calibration.load(run)
+        assert np.array_equal(read.correction, kept.correction) and (read.seconds is None if seconds is None else np.array_equal(read.seconds, seconds))
+    (tmp_path / "calibration.json").write_text('{"correction": []}')
+    with pytest.raises(ValueError, match="calibration.json cannot be used"):
+        calibration.load(run)

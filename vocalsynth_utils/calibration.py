@@ -19,11 +19,12 @@ D. Dowson, B. Landau, "The Frechet distance between multivariate normal
 distributions", J. Multivariate Analysis 12 (1982): the map, in eq. 4.
 """
 import json
+from typing import NamedTuple, Optional
 
 import numpy as np
 import scipy.fft
 
-from . import descriptors, features, files, mel, stepping, stored
+from . import descriptors, features, files, fused_voice, mel, rejection, stepping, stored
 from .dataset import as_float
 from .descriptors import N_MFCC
 from .features import N_ENVELOPE, VOICING
@@ -39,8 +40,19 @@ ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of
 FLOOR = 1e-6       # of a covariance's directions, relative to the largest
 
 
+class Calibration(NamedTuple):
+    """What a run's generation is corrected by.
+
+    correction : (2, 1 + n_envelope, n_envelope), for `apply`; seconds : (2, 2),
+    the bounds of `rejection`.  None: nothing is known.
+    """
+
+    correction: Optional[np.ndarray]
+    seconds: Optional[np.ndarray]
+
+
 def calibrate(run, dataset, checkpoint="best"):
-    """Measure what a run of WORLD frames sings against its recording, and keep the correction beside its checkpoints.
+    """Measure what a run of WORLD frames sings against its recording, and keep what follows beside its checkpoints.
 
     Parameters
     ----------
@@ -51,11 +63,12 @@ def calibrate(run, dataset, checkpoint="best"):
 
     Returns
     -------
-    float64 array of shape (2, 1 + n_envelope, n_envelope)
+    Calibration
         `generation.generate` applies it from then on.
     """
     recipe, sr = run.recipe, run.recipe.sample_rate
-    sung = _sing(run, dataset, checkpoint)
+    seconds = rejection.measure(dataset, recipe)
+    sung = _sing(run, dataset, checkpoint, seconds)
     everything, some = np.concatenate(sung), np.concatenate(sung[:SOUND_VOICES])
     wanted = _average([moments(dataset.rows[slice(*dataset.ranges[split])]) for split in ("train", "valid")])
     heard = _average([_heard_moments(dataset, split, sr) for split in ("train", "valid")])
@@ -64,23 +77,26 @@ def calibrate(run, dataset, checkpoint="best"):
         part = apply(correction, some)
         sound = sound_moments(features.decode(part, recipe), np.repeat(part[:, VOICING], dataset.rows_per_frame), sr)
         correction = by_ear(correction, heard, sound, moments(part), moments(apply(correction, everything)), sr)
-    save(run, correction)
-    return correction
+    calibration = Calibration(correction, seconds)
+    save(run, calibration)
+    return calibration
 
 
-def _sing(run, dataset, checkpoint):
+def _sing(run, dataset, checkpoint, seconds):
     """Frames of several voices, not scaled: (VOICES, n_frames, n_features)."""
     recipe, rng = run.recipe, np.random.default_rng(SEED)
-    network = stepping.load_network(run, checkpoint)
-    step = stepping.compile_voices(network, bounds=stepping.bounds(run))
+    network, bounds = stepping.load_network(run, checkpoint), stepping.bounds(run)
+    judge = rejection.of(run, seconds)
     first, end = dataset.ranges["train"]
-    starts = rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES)
-    heard, state = dataset.batch(starts, recipe.n_steps), None
-    sung = np.empty((VOICES, SECONDS * recipe.sample_rate // recipe.frame_length, dataset.n_features), np.float32)
-    for i in range(sung.shape[1]):
-        sung[:, i], state = step(heard, state, *stepping.random_numbers(rng, VOICES, network.head))
-        heard = sung[:, i:i + 1]
-    return run.scaling.invert(sung.reshape(-1, dataset.n_features)).reshape(sung.shape)
+    primers = dataset.batch(rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES), recipe.n_steps)
+    voices, firsts = fused_voice.begin(network, primers, stepping.random_numbers(rng, VOICES, network.head), bounds=bounds)
+
+    def sing(i):
+        first, n_frames = firsts[i:i + 1], SECONDS * recipe.sample_rate // recipe.frame_length
+        rest = stepping.sing_on(voices[i], stepping.Draws(network.head, [SEED, i]), n_frames - 1, np.concatenate([primers[i], first]), judge)
+        return run.scaling.invert(np.concatenate([first, *rest]))
+    in_parallel = isinstance(voices[0], fused_voice.FusedVoice)  # a compiled graph has one set of buffers
+    return np.stack(features.over_cores(sing, range(VOICES)) if in_parallel else [sing(i) for i in range(VOICES)])
 
 
 def _heard_moments(dataset, split, sr):
@@ -235,14 +251,14 @@ def nothing(n=N_ENVELOPE):
     return np.stack([np.vstack([np.zeros(n), np.eye(n)])] * 2)
 
 
-def save(run, correction):
-    """Keep a correction beside a run's checkpoints, in calibration.json."""
+def save(run, calibration):
+    """Keep a `Calibration` beside a run's checkpoints, in calibration.json."""
     with files.atomic(run.folder / "calibration.json", "w") as file:
-        json.dump(np.round(correction, 6).tolist(), file)
+        json.dump({name: None if value is None else np.round(value, 6).tolist() for name, value in calibration._asdict().items()}, file)
 
 
 def load(run):
-    """The correction a run was calibrated with, or None.
+    """The `Calibration` of a run; of one that has none, (None, None).
 
     Raises
     ------
@@ -251,13 +267,17 @@ def load(run):
     """
     path = run.folder / "calibration.json"
     if run.recipe.loss != "world":
-        return None
+        return Calibration(None, None)
     try:
-        return stored.numbers(json.loads(stored.read_text(path)), nothing().shape, "the correction")
+        held = stored.read_json(path)
+        seconds = held["seconds"]
+        return Calibration(stored.numbers(held["correction"], nothing().shape, "the correction"),
+                           None if seconds is None else stored.numbers(seconds, (2, 2), "the bounds of seconds"))
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used ({error}); remove it, or train again") from None
+        return Calibration(None, None)
+    except (KeyError, OSError, ValueError, RecursionError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} cannot be used ({what}); remove it, or train again") from None
 
 
 def _power(matrix, exponent):

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
+from . import world
 from .features import CHUNK_SECONDS, F0_CEIL, F0_FLOOR, ROW_SECONDS
 from .mel import log_mel, spectrogram
 
@@ -142,17 +143,9 @@ def pitch(y, sr):
     Returns
     -------
     float array of shape (n_rows,)
-
-    References
-    ----------
-    M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation
-    method based on the period extraction of vocal fold vibration" (DIO), 2009.
     """
-    import pyworld
     tracks, chunk = [], CHUNK_SECONDS * sr
     for start in range(0, len(y), chunk):
         part = np.asarray(y[start:start + chunk], np.float64)
-        f0, times = pyworld.dio(part, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
-        f0 = pyworld.stonemask(part, f0, times, sr)
-        tracks.append(f0[:max(1, int(len(part) / sr / ROW_SECONDS))])
+        tracks.append(world.pitch(part, sr)[0][:max(1, int(len(part) / sr / ROW_SECONDS))])
     return np.concatenate(tracks)

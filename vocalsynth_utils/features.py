@@ -100,7 +100,7 @@ def encode(y, recipe):
             raise ValueError("y holds NaN or infinite samples; repair the recording first")
         stop = min(start + step, n_rows)
         rows[start:stop] = _ENCODERS[recipe.features](part, recipe)[start - first:stop - first]
-    _over_cores(chunk, range(0, n_rows, step))
+    over_cores(chunk, range(0, n_rows, step))
     if recipe.features == "world":
         rows[:, LOG_F0] = hold_f0(rows[:, LOG_F0], rows[:, VOICING] > 0.5)
     return rows
@@ -175,7 +175,7 @@ def _check(recipe):
             raise ValueError(f"frame_length is {recipe.frame_length}; features 'world' needs a multiple of {int(row)} samples")
 
 
-def _over_cores(function, items):
+def over_cores(function, items):
     """[function(item) for item in items], on every core: WORLD and the FFT let go of Python's lock."""
     if len(items) < 2 or _n_threads() < 2:
         return [function(item) for item in items]

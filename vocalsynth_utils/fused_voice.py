@@ -1,4 +1,4 @@
-"""Free running of a WORLD network in C++: `generation.free_run`'s loop without a trip through Python at each frame.
+"""Free running of a WORLD network in C++: `stepping.GraphVoice` without a trip through Python at each frame.
 
 The equations are those of `losses.WorldHead` and `fused_lstm`; the same random
 numbers give the same frames as the compiled graph, up to rounding.
@@ -7,7 +7,7 @@ import ctypes
 
 import numpy as np
 
-from . import losses, native
+from . import losses, native, stepping
 from .fused_lstm import KINDS, FusedLSTMLayer
 
 _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
@@ -33,6 +33,32 @@ def serves(network):
     return isinstance(network.head, losses.WorldHead) and all(isinstance(layer, FusedLSTMLayer) for layer in network.lstms)
 
 
+def begin(network, primers, numbers, temperature=1.0, bounds=None):
+    """Prime a voice, or several together, and draw the first frame of each.
+
+    Parameters
+    ----------
+    network : model.Network
+    primers : float32 array of shape (n_voices, n_primer, n_features)
+    numbers : (uniform, normal)
+        From `stepping.random_numbers`, a row for each voice.
+    temperature, bounds
+        See `stepping.compile_step`.
+
+    Returns
+    -------
+    voices : list of `FusedVoice`, or of `stepping.GraphVoice` where that does not serve
+    frames : float32 array of shape (n_voices, n_features)
+    """
+    together = stepping.compile_voices(network, temperature, bounds)
+    frames, state = together(primers, None, *numbers)
+    voices = []
+    for i, frame in enumerate(frames):
+        own = [s[i:i + 1] for s in state]
+        voices.append(FusedVoice(network, temperature, bounds, frame, own) if serves(network) else stepping.GraphVoice(together, frame, own))
+    return voices, frames
+
+
 class FusedVoice:
     """One voice that goes on singing.
 
@@ -49,8 +75,11 @@ class FusedVoice:
         hid and cell of each LSTM layer.
     """
 
+    block = stepping.BLOCK  # frames that are worth being asked for at once
+
     def __init__(self, network, temperature, bounds, frame, state):
         self._kept = []  # every array that the structures point to
+        self._state = []  # those of them that change as it sings
         head, n = network.head, network.lstms[-1].num_units
         layers = (_Layer * len(network.lstms))(*(self._layer(layer, *pair) for layer, pair in zip(network.lstms, zip(state[::2], state[1::2]))))
         dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
@@ -60,6 +89,7 @@ class FusedVoice:
                              head.unvoiced, head.voiced, losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature,
                              low, high)
         self._frame = np.array(frame, np.float32)
+        self._state.append(self._frame)
 
     def sing(self, uniform, normal):
         """The next frames.
@@ -83,6 +113,15 @@ class FusedVoice:
                                          *map(native.pointer, (self._frame, uniform, normal, frames)))
         return frames
 
+    def state(self):
+        """All that the next frame follows from, to `go_back` to."""
+        return [array.copy() for array in self._state]
+
+    def go_back(self, state):
+        """Sing on from a `state` of before, as if nothing had come after it."""
+        for array, value in zip(self._state, state):
+            array[:] = value
+
     def _pointer(self, array):
         self._kept.append(np.array(array, np.float32, order="C"))
         return self._kept[-1].ctypes.data
@@ -100,8 +139,9 @@ class FusedVoice:
         gates = [self._pointers(layer._gate_params(prefix)) for prefix in ("W_in_to_", "W_hid_to_", "b_")]
         peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
         workspace = np.empty(native.function("lstm_workspace", "float32")(native.byref(shape)))
-        return _Layer(ctypes.addressof(shape), *gates, peepholes, self._pointer(hid[0]), self._pointer(cell[0]),
-                      self._pointer(np.empty(6 * n)), self._pointer(workspace), n)
+        moving = [self._pointer(hid[0]), self._pointer(cell[0])]
+        self._state += self._kept[-2:]
+        return _Layer(ctypes.addressof(shape), *gates, peepholes, *moving, self._pointer(np.empty(6 * n)), self._pointer(workspace), n)
 
     def _denses(self, output):
         """The dense layers that end in `output`, in order, as a C array's address."""

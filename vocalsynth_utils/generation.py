@@ -1,10 +1,11 @@
 """Free-running generation: prime the network, then let it hear only itself."""
+import itertools
 import warnings
 
 import numpy as np
 
-from . import audio, calibration, features, fused_voice
-from .stepping import BLOCK, Draws, bounds, compile_step, compile_voices, load_network  # noqa: F401
+from . import audio, calibration, features, fused_voice, rejection as rejections
+from .stepping import Draws, bounds, compile_step, load_network, sing_on  # noqa: F401
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -62,7 +63,7 @@ def free_run(step, primer, n_frames, state=None, on_frame=None):
     return generated
 
 
-def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, on_frame=None):
+def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, rejection=None, on_frame=None):
     """The frames of `free_run`, as they come: what is slow about a frame happens in C++ where it can.
 
     Parameters
@@ -72,6 +73,8 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
         See `free_run`.
     temperature, seed, bounds
         See `stepping.compile_step`.
+    rejection : rejection.Rejection, optional
+        Keeps seconds within bounds, as `bounds` keeps frames.
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
 
@@ -80,26 +83,20 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
     float32 array of shape (n, n_features)
         n_frames together.
     """
-    if not fused_voice.serves(network):
-        yield free_run(compile_step(network, temperature, seed, bounds), primer, n_frames, on_frame=on_frame)
-        return
     draws = Draws(network.head, seed)
-    block, state = compile_voices(network, temperature, bounds)(np.asarray(primer)[None], None, *draws.take(1))
-    voice, done = fused_voice.FusedVoice(network, temperature, bounds, block[0], state), 1
-    while True:
+    (voice,), first = fused_voice.begin(network, np.asarray(primer)[None], draws.take(1), temperature, bounds)
+    done = 0
+    for block in itertools.chain([first], sing_on(voice, draws, n_frames - 1, np.concatenate([primer, first]), rejection)):
         yield block
+        done += len(block)
         if on_frame:
             on_frame(done)
-        if done == n_frames:
-            return
-        block = voice.sing(*draws.take(min(BLOCK, n_frames - done)))
-        done += len(block)
 
 
 def to_sound(generated, recipe, scaling, correction=None):
     """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1].
 
-    `correction` is what `calibration.load` gives for a run.
+    `correction` is of what `calibration.load` gives for a run.
     """
     return np.concatenate(list(_to_sound([generated], len(generated), recipe, scaling, correction)))
 
@@ -193,9 +190,9 @@ def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, on_frame=None
     float32 array of shape (n,)
         round(seconds * sample_rate) together.
     """
-    recipe = run.recipe
+    recipe, (correction, of_seconds) = run.recipe, calibration.load(run)
     missing, n_frames = length(recipe, seconds)
-    blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), on_frame)
-    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibration.load(run)):
+    blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), rejections.of(run, of_seconds), on_frame)
+    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, correction):
         yield piece[:missing]
         missing -= len(piece[:missing])

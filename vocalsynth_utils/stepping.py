@@ -94,6 +94,65 @@ def compile_voices(network, temperature=1.0, bounds=None):
     return step
 
 
+def sing_on(voice, draws, n_frames, heard, rejection=None):
+    """The next frames of a voice, in blocks.
+
+    Parameters
+    ----------
+    voice : fused_voice.FusedVoice or GraphVoice
+    draws : Draws
+    n_frames : int
+    heard : float32 array of shape (n_heard, n_features)
+        What came before.
+    rejection : rejection.Rejection, optional
+
+    Yields
+    ------
+    float32 array of shape (n, n_features)
+        n_frames together.
+    """
+    if rejection:
+        yield from rejection.sing(voice, draws, n_frames, heard)
+        return
+    for done in range(0, n_frames, voice.block):
+        yield voice.sing(*draws.take(min(voice.block, n_frames - done)))
+
+
+class GraphVoice:
+    """One voice that goes on singing, a frame at a time by the compiled graph.
+
+    Parameters
+    ----------
+    together : callable
+        From `compile_voices`.
+    frame : float32 array of shape (n_features,)
+        The newest frame, which the network has not heard.
+    state : list of arrays (1, n_units)
+        hid and cell of each LSTM layer.
+    """
+
+    block = 1  # frames that are worth being asked for at once
+
+    def __init__(self, together, frame, state):
+        self._together, self._frame, self._state = together, frame, state
+
+    def sing(self, uniform, normal):
+        """The next frames (n_frames, n_features), given random numbers from `Draws.take`."""
+        frames = np.empty((len(uniform), len(self._frame)), np.float32)
+        for i in range(len(frames)):
+            frame, self._state = self._together(self._frame[None, None], self._state, uniform[i:i + 1], normal[i:i + 1])
+            frames[i] = self._frame = frame[0]
+        return frames
+
+    def state(self):
+        """All that the next frame follows from, to `go_back` to."""
+        return self._frame, self._state
+
+    def go_back(self, state):
+        """Sing on from a `state` of before, as if nothing had come after it."""
+        self._frame, self._state = state
+
+
 def load_network(run, checkpoint="best"):
     """A run's network with the parameters of one of its checkpoints.
 

@@ -56,7 +56,7 @@ def theano_flags():
 def use_ufuncs():
     """Give the elementwise Ops that Theano runs number by number in Python a numpy function each; imports Theano.
 
-    These are sigmoid, softplus, and sums and products of more than two terms.
+    These are sigmoid, softplus, casts, and sums and products of more than two terms.
     Harmless when called again.
     """
     from theano import scalar
@@ -74,6 +74,8 @@ def use_ufuncs():
         self._prepare_node(node, *args, **kwargs)
         if type(self.scalar_op) in folds and len(node.inputs) > 2:
             node.tag.ufunc = folds[type(self.scalar_op)]
+        elif type(self.scalar_op) is scalar.Cast:
+            self.ufunc = _Cast(node.outputs[0].dtype)
     Elemwise.prepare_node = prepare_node
 
 
@@ -87,6 +89,18 @@ class _Fold:
 
     def __call__(self, *arrays):
         return functools.reduce(self.ufunc, arrays)
+
+
+class _Cast:
+    """A ufunc that changes the dtype."""
+
+    nout = 1
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def __call__(self, x):
+        return np.asarray(x).astype(self.dtype)
 
 
 def softplus(x):

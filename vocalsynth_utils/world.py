@@ -40,13 +40,35 @@ def analyse(y, sr):
         Log F0 where voicing is 1; aperiodicity in dB; coded log envelope.
     """
     import pyworld
-    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
-    f0 = pyworld.stonemask(y, f0, times, sr)
+    f0, times = pitch(y, sr)
     envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr), sr, N_ENVELOPE)
     aperiodicity = pyworld.code_aperiodicity(pyworld.d4c(y, f0, times, sr, threshold=D4C_THRESHOLD), sr)
     log_f0 = np.log(np.clip(f0, F0_FLOOR, F0_CEIL))
     rows = np.concatenate([log_f0[:, None], (f0 > 0)[:, None], aperiodicity, envelope], axis=1)
     return rows[:len(y) // row_length(sr)].astype(np.float32)
+
+
+def pitch(y, sr):
+    """Fundamental frequency of each row, 0 where there is none.
+
+    Parameters
+    ----------
+    y : float64 array of shape (n_samples,)
+    sr : int, Hz
+
+    Returns
+    -------
+    f0 : float64 array of shape (n_rows,), Hz
+    times : float64 array of shape (n_rows,), s
+
+    References
+    ----------
+    M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation
+    method based on the period extraction of vocal fold vibration" (DIO), 2009.
+    """
+    import pyworld
+    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
+    return pyworld.stonemask(y, f0, times, sr), times
 
 
 def synthesise(frames, frame_length, sr):
