@@ -121,12 +121,33 @@ def test_a_samples_own_chance_is_not_taken_for_colour(song):
 
 def test_what_is_kept_is_what_is_read(tmp_path):
     run = types.SimpleNamespace(folder=tmp_path, recipe=types.SimpleNamespace(loss="world"))
-    assert calibration.load(run) == (None, None)
-    kept = calibration.Calibration(calibration.nothing() * 1.5, np.array([[0.1, 0.2], [0.9, 1.7]]))
+    assert calibration.load(run) == (None, None, 0)
+    kept = calibration.Calibration(calibration.nothing() * 1.5, np.array([[0.1, 0.2], [0.9, 1.7]]), -0.25)
     for seconds in (kept.seconds, None):
         calibration.save(run, kept._replace(seconds=seconds))
         read = calibration.load(run)
-        assert np.array_equal(read.correction, kept.correction) and (read.seconds is None if seconds is None else np.array_equal(read.seconds, seconds))
+        assert read.voicing == -0.25 and np.array_equal(read.correction, kept.correction) and (read.seconds is None if seconds is None else np.array_equal(read.seconds, seconds))
     (tmp_path / "calibration.json").write_text('{"correction": []}')
     with pytest.raises(ValueError, match="calibration.json cannot be used"):
         calibration.load(run)
+
+
+@pytest.mark.parametrize("slope", [0.6, 1.0, 2.0])
+def test_voicing_is_moved_until_it_is_as_often_as_wanted(slope):
+    def sing(shift):  # a network whose voicing follows otherwise than one to one
+        share = 1 / (1 + np.exp(-(1.6 + slope * shift)))
+        sung = np.zeros((2, 5000, 3))
+        sung[..., VOICING] = np.linspace(0, 1, 5000) < share
+        return sung
+    shift, sung = calibration._as_often_voiced(sing, 0.75)
+    assert sung[..., VOICING].mean() == pytest.approx(0.75, abs=0.005) and np.array_equal(sung, sing(shift))
+
+
+def test_log_odds_of_voice_are_what_is_added_to():
+    from vocalsynth_utils import model, recipes, stepping
+    recipe = recipes.get("world-mdn").replace(n_units=(8,))
+    network = model.build_network(recipe, 3 + N_ENVELOPE)
+    primer, numbers = np.zeros((1000, 1, 3 + N_ENVELOPE), np.float32), stepping.random_numbers(np.random.default_rng(0), 1000, network.head)
+    for shift, expected in ((0.0, 0.5), (2.0, 1 / (1 + np.exp(-2.0)))):
+        frames, _ = stepping.compile_voices(calibration.more_voiced(network, shift))(primer, None, *numbers)
+        assert np.mean(frames[:, VOICING] == network.head.voiced) == pytest.approx(expected, abs=0.04)

@@ -73,7 +73,7 @@ def test_random_numbers_that_do_not_fit_are_refused():
 def test_a_voice_taken_back_sings_on_as_if_nothing_had_come_after(lstm):
     network = network_of(n_units=(24,), lstm=lstm)
     draws = stepping.Draws(network.head, 1)
-    (voice,), _ = fused_voice.begin(network, np.zeros((1, 3, N), np.float32), draws.take(1))
+    (voice,), _ = fused_voice.begin(network, stepping.compile_voices(network), np.zeros((1, 3, N), np.float32), draws.take(1))
     assert isinstance(voice, fused_voice.FusedVoice if lstm == "fused" else stepping.GraphVoice)
     voice.sing(*draws.take(5))
     before, numbers, others = voice.state(), draws.take(9), draws.take(9)
@@ -88,8 +88,9 @@ def test_voices_begun_together_sing_as_each_alone():
     network, rng = network_of(n_units=(24,)), np.random.default_rng(3)
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)
     numbers, later = stepping.random_numbers(rng, 3, network.head), stepping.random_numbers(rng, 40, network.head)
-    voices, frames = fused_voice.begin(network, primers, numbers)
+    together = stepping.compile_voices(network)
+    voices, frames = fused_voice.begin(network, together, primers, numbers)
     sung = [voice.sing(*later) for voice in voices]
     for i in range(3):
-        (alone,), first = fused_voice.begin(network, primers[i:i + 1], [v[i:i + 1] for v in numbers])
+        (alone,), first = fused_voice.begin(network, together, primers[i:i + 1], [v[i:i + 1] for v in numbers])
         assert np.allclose(first[0], frames[i], atol=1e-5) and np.allclose(alone.sing(*later), sung[i], atol=1e-3)

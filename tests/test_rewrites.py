@@ -55,3 +55,14 @@ def test_results_outlive_the_next_call():
     kept = first.copy()
     f(random(4, 3))
     assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("of, to", [("float32", "int32"), ("float32", "float64"), ("int8", "float32"), ("bool", "float32")])
+def test_a_cast_is_one_call_of_numpy(of, to):
+    x = T.TensorType(of, (False, False))()
+    f = theano.function([x], T.cast(x, to))
+    X = (10 * random(40, 30)).astype(of)
+    y = f(X)
+    assert y.dtype == to and np.array_equal(y, X.astype(to))
+    (node,) = (n for n in f.maker.fgraph.toposort() if isinstance(n.op, T.Elemwise))
+    assert not isinstance(node.op.ufunc, np.ufunc)  # np.frompyfunc makes one that calls Python for each number

@@ -34,7 +34,9 @@ VOICES = 16       # so many sing these seconds at once: what one sings in a minu
 SOUND_VOICES = 4  # of them become sound, which costs more
 SOUND_STEPS = 2   # the cepstrum follows the envelope not quite linearly
 HEARD_SECONDS = 600  # of each part of the recording
+VOICING_STEPS = 2  # towards the recording's share of voiced frames
 SEED = 1_000_003  # apart from the seeds people choose
+MOST_VOICING = 1.0  # bound on one such step
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
 ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
 FLOOR = 1e-6       # of a covariance's directions, relative to the largest
@@ -44,11 +46,13 @@ class Calibration(NamedTuple):
     """What a run's generation is corrected by.
 
     correction : (2, 1 + n_envelope, n_envelope), for `apply`; seconds : (2, 2),
-    the bounds of `rejection`.  None: nothing is known.
+    the bounds of `rejection`; voicing : what is added to the log odds of
+    voice, for `more_voiced`.  None, None, 0: nothing is known.
     """
 
-    correction: Optional[np.ndarray]
-    seconds: Optional[np.ndarray]
+    correction: Optional[np.ndarray] = None
+    seconds: Optional[np.ndarray] = None
+    voicing: float = 0.0
 
 
 def calibrate(run, dataset, checkpoint="best"):
@@ -67,36 +71,73 @@ def calibrate(run, dataset, checkpoint="best"):
         `generation.generate` applies it from then on.
     """
     recipe, sr = run.recipe, run.recipe.sample_rate
+    parts = [dataset.rows[slice(*dataset.ranges[split])] for split in ("train", "valid")]
     seconds = rejection.measure(dataset, recipe)
-    sung = _sing(run, dataset, checkpoint, seconds)
+    choir = _Choir(run, dataset, checkpoint, seconds)
+    voicing, sung = _as_often_voiced(choir.sing, np.mean([part[:, VOICING].mean(dtype=np.float64) for part in parts]))
     everything, some = np.concatenate(sung), np.concatenate(sung[:SOUND_VOICES])
-    wanted = _average([moments(dataset.rows[slice(*dataset.ranges[split])]) for split in ("train", "valid")])
+    wanted = _average([moments(part) for part in parts])
     heard = _average([_heard_moments(dataset, split, sr) for split in ("train", "valid")])
     correction = transport(wanted, moments(everything))
     for _ in range(SOUND_STEPS):
         part = apply(correction, some)
         sound = sound_moments(features.decode(part, recipe), np.repeat(part[:, VOICING], dataset.rows_per_frame), sr)
         correction = by_ear(correction, heard, sound, moments(part), moments(apply(correction, everything)), sr)
-    calibration = Calibration(correction, seconds)
+    calibration = Calibration(correction, seconds, voicing)
     save(run, calibration)
     return calibration
 
 
-def _sing(run, dataset, checkpoint, seconds):
-    """Frames of several voices, not scaled: (VOICES, n_frames, n_features)."""
-    recipe, rng = run.recipe, np.random.default_rng(SEED)
-    network, bounds = stepping.load_network(run, checkpoint), stepping.bounds(run)
-    judge = rejection.of(run, seconds)
-    first, end = dataset.ranges["train"]
-    primers = dataset.batch(rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES), recipe.n_steps)
-    voices, firsts = fused_voice.begin(network, primers, stepping.random_numbers(rng, VOICES, network.head), bounds=bounds)
+class _Choir:
+    """Several voices of a run, primed from its training part."""
 
-    def sing(i):
-        first, n_frames = firsts[i:i + 1], SECONDS * recipe.sample_rate // recipe.frame_length
-        rest = stepping.sing_on(voices[i], stepping.Draws(network.head, [SEED, i]), n_frames - 1, np.concatenate([primers[i], first]), judge)
-        return run.scaling.invert(np.concatenate([first, *rest]))
-    in_parallel = isinstance(voices[0], fused_voice.FusedVoice)  # a compiled graph has one set of buffers
-    return np.stack(features.over_cores(sing, range(VOICES)) if in_parallel else [sing(i) for i in range(VOICES)])
+    def __init__(self, run, dataset, checkpoint, seconds):
+        recipe, rng, first, end = run.recipe, np.random.default_rng(SEED), *dataset.ranges["train"]
+        self.run, self.network, self.bounds = run, stepping.load_network(run, checkpoint), stepping.bounds(run)
+        self.together, self.rejection = stepping.compile_voices(self.network, bounds=self.bounds), rejection.of(run, seconds)
+        self.primers = dataset.batch(rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES), recipe.n_steps)
+        self.voicing = 0.0
+
+    def sing(self, voicing):
+        """Their frames, not scaled, with so much added to the log odds of voice, by the same random numbers every time: (VOICES, n_frames, n_features)."""
+        more_voiced(self.network, voicing - self.voicing)
+        self.voicing = voicing
+        rng, recipe = np.random.default_rng([SEED, VOICES]), self.run.recipe
+        numbers, n_frames = stepping.random_numbers(rng, VOICES, self.network.head), SECONDS * recipe.sample_rate // recipe.frame_length
+        voices, firsts = fused_voice.begin(self.network, self.together, self.primers, numbers, bounds=self.bounds)
+
+        def one(i):
+            draws, heard = stepping.Draws(self.network.head, [SEED, i]), np.concatenate([self.primers[i], firsts[i:i + 1]])
+            rest = stepping.sing_on(voices[i], draws, n_frames - 1, heard, self.rejection)
+            return self.run.scaling.invert(np.concatenate([firsts[i:i + 1], *rest]))
+        in_parallel = isinstance(voices[0], fused_voice.FusedVoice)  # a compiled graph has one set of buffers
+        return np.stack(features.over_cores(one, range(VOICES)) if in_parallel else [one(i) for i in range(VOICES)])
+
+
+def _as_often_voiced(sing, wanted):
+    """What must be added to the log odds of voice for a share `wanted` of voiced frames, and what is then sung.
+
+    Secant steps; the first supposes that the log odds of the share follow one to one.
+    """
+    def excess(sung):
+        share = np.clip([np.mean(sung[..., VOICING] > 0.5), wanted], 1e-3, 1 - 1e-3)
+        return np.subtract(*np.log(share / (1 - share)))
+    sung, shift, slope = sing(0.0), 0.0, 1.0
+    error = excess(sung)
+    for _ in range(VOICING_STEPS):
+        step = float(np.clip(-error / slope, -MOST_VOICING, MOST_VOICING))
+        sung, shift, before = sing(shift + step), shift + step, error
+        error = excess(sung)
+        slope = np.clip((error - before) / step, 0.3, 3) if step else slope
+    return shift, sung
+
+
+def more_voiced(network, voicing):
+    """The network, to whose log odds of voice `voicing` has been added."""
+    if voicing:
+        bias = network.head.voicing.b
+        bias.set_value(bias.get_value() + np.float32(voicing))
+    return network
 
 
 def _heard_moments(dataset, split, sr):
@@ -253,12 +294,13 @@ def nothing(n=N_ENVELOPE):
 
 def save(run, calibration):
     """Keep a `Calibration` beside a run's checkpoints, in calibration.json."""
+    arrays = {name: None if value is None else np.round(value, 6).tolist() for name, value in calibration._asdict().items()}
     with files.atomic(run.folder / "calibration.json", "w") as file:
-        json.dump({name: None if value is None else np.round(value, 6).tolist() for name, value in calibration._asdict().items()}, file)
+        json.dump(arrays, file)
 
 
 def load(run):
-    """The `Calibration` of a run; of one that has none, (None, None).
+    """The `Calibration` of a run, one of nothing where it has none.
 
     Raises
     ------
@@ -267,15 +309,15 @@ def load(run):
     """
     path = run.folder / "calibration.json"
     if run.recipe.loss != "world":
-        return Calibration(None, None)
+        return Calibration()
     try:
         held = stored.read_json(path)
-        seconds = held["seconds"]
-        return Calibration(stored.numbers(held["correction"], nothing().shape, "the correction"),
-                           None if seconds is None else stored.numbers(seconds, (2, 2), "the bounds of seconds"))
+        shapes = {"correction": nothing().shape, "seconds": (2, 2), "voicing": ()}
+        found = {name: None if held[name] is None and name != "voicing" else stored.numbers(held[name], shape, name) for name, shape in shapes.items()}
+        return Calibration(**dict(found, voicing=float(found["voicing"])))
     except FileNotFoundError:
-        return Calibration(None, None)
-    except (KeyError, OSError, ValueError, RecursionError) as error:
+        return Calibration()
+    except (KeyError, OSError, ValueError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} cannot be used ({what}); remove it, or train again") from None
 

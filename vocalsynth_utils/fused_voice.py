@@ -33,12 +33,14 @@ def serves(network):
     return isinstance(network.head, losses.WorldHead) and all(isinstance(layer, FusedLSTMLayer) for layer in network.lstms)
 
 
-def begin(network, primers, numbers, temperature=1.0, bounds=None):
+def begin(network, together, primers, numbers, temperature=1.0, bounds=None):
     """Prime a voice, or several together, and draw the first frame of each.
 
     Parameters
     ----------
     network : model.Network
+    together : callable
+        Its `stepping.compile_voices`, of the same temperature and bounds.
     primers : float32 array of shape (n_voices, n_primer, n_features)
     numbers : (uniform, normal)
         From `stepping.random_numbers`, a row for each voice.
@@ -50,7 +52,6 @@ def begin(network, primers, numbers, temperature=1.0, bounds=None):
     voices : list of `FusedVoice`, or of `stepping.GraphVoice` where that does not serve
     frames : float32 array of shape (n_voices, n_features)
     """
-    together = stepping.compile_voices(network, temperature, bounds)
     frames, state = together(primers, None, *numbers)
     voices = []
     for i, frame in enumerate(frames):

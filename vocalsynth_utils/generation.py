@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from . import audio, calibration, features, fused_voice, rejection as rejections
-from .stepping import Draws, bounds, compile_step, load_network, sing_on  # noqa: F401
+from .stepping import Draws, bounds, compile_step, compile_voices, load_network, sing_on  # noqa: F401
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -84,7 +84,8 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
         n_frames together.
     """
     draws = Draws(network.head, seed)
-    (voice,), first = fused_voice.begin(network, np.asarray(primer)[None], draws.take(1), temperature, bounds)
+    together = compile_voices(network, temperature, bounds)
+    (voice,), first = fused_voice.begin(network, together, np.asarray(primer)[None], draws.take(1), temperature, bounds)
     done = 0
     for block in itertools.chain([first], sing_on(voice, draws, n_frames - 1, np.concatenate([primer, first]), rejection)):
         yield block
@@ -190,9 +191,10 @@ def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, on_frame=None
     float32 array of shape (n,)
         round(seconds * sample_rate) together.
     """
-    recipe, (correction, of_seconds) = run.recipe, calibration.load(run)
+    recipe, calibrated = run.recipe, calibration.load(run)
     missing, n_frames = length(recipe, seconds)
-    blocks = frame_blocks(load_network(run, checkpoint), primer, n_frames, temperature, seed, bounds(run), rejections.of(run, of_seconds), on_frame)
-    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, correction):
+    network = calibration.more_voiced(load_network(run, checkpoint), calibrated.voicing)
+    blocks = frame_blocks(network, primer, n_frames, temperature, seed, bounds(run), rejections.of(run, calibrated.seconds), on_frame)
+    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibrated.correction):
         yield piece[:missing]
         missing -= len(piece[:missing])
