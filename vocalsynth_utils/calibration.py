@@ -1,13 +1,15 @@
 """Give a generated voice the mean and the covariance of the one it learned from.
 
-A mixture's draws are a little duller than the voice, and the vocoder colours
-what it synthesises.  Both are fixed faults, so they are measured once and
-undone.  The run sings, and what it sang is moved, for voiced and unvoiced
+A mixture's draws are a little duller than the voice, the vocoder colours
+what it synthesises, and a network that hears itself is voiced a little more or less
+often than the voice.  These are fixed faults, so they are measured once and
+undone.  The run sings; the log odds of voice are shifted until it is voiced as
+often as the recording.  What it sang then is moved, for voiced and unvoiced
 frames apart, by the smallest linear map that gives the envelope the mean and
 the covariance of the voice's.  Then a part of it becomes sound, and the same is
 done for what can be heard: the mel-frequency cepstrum of that sound beside the
-recording's own, carried back to the envelope.  Nothing is fed back into the
-network, and the test part is not looked at: the voice is the mean of the
+recording's own, carried back to the envelope.  Of that nothing is fed back into
+the network, and the test part is not looked at: the voice is the mean of the
 training part and of the validation part, which the network has not learned by
 heart.
 
@@ -34,7 +36,8 @@ VOICES = 16       # so many sing these seconds at once: what one sings in a minu
 SOUND_VOICES = 4  # of them become sound, which costs more
 SOUND_STEPS = 2   # the cepstrum follows the envelope not quite linearly
 HEARD_SECONDS = 600  # of each part of the recording
-VOICING_STEPS = 2  # towards the recording's share of voiced frames
+VOICING_STEPS = 2  # towards the recording's share of voiced frames,
+VOICING_NEAR = 0.01  # until it is as near as this: what the voices sing differs by nearly as much from chance
 SEED = 1_000_003  # apart from the seeds people choose
 MOST_VOICING = 1.0  # bound on one such step
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
@@ -119,17 +122,20 @@ def _as_often_voiced(sing, wanted):
 
     Secant steps; the first supposes that the log odds of the share follow one to one.
     """
-    def excess(sung):
-        share = np.clip([np.mean(sung[..., VOICING] > 0.5), wanted], 1e-3, 1 - 1e-3)
-        return np.subtract(*np.log(share / (1 - share)))
-    sung, shift, slope = sing(0.0), 0.0, 1.0
-    error = excess(sung)
-    for _ in range(VOICING_STEPS):
-        step = float(np.clip(-error / slope, -MOST_VOICING, MOST_VOICING))
-        sung, shift, before = sing(shift + step), shift + step, error
-        error = excess(sung)
-        slope = np.clip((error - before) / step, 0.3, 3) if step else slope
-    return shift, sung
+    def log_odds(share):
+        share = np.clip(share, 1e-3, 1 - 1e-3)
+        return np.log(share / (1 - share))
+    shift, slope, before = 0.0, 1.0, None
+    for tries_left in range(VOICING_STEPS, -1, -1):
+        sung = sing(shift)
+        share = np.mean(sung[..., VOICING] > 0.5)
+        if abs(share - wanted) < VOICING_NEAR or not tries_left:
+            return shift, sung
+        error = log_odds(share) - log_odds(wanted)
+        if before is not None:
+            slope = np.clip((error - before) / step, 0.3, 3)
+        step, before = float(np.clip(-error / slope, -MOST_VOICING, MOST_VOICING)), error
+        shift += step
 
 
 def more_voiced(network, voicing):
