@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from vocalsynth_utils import audio, corpora
+from vocalsynth_utils import audio, corpora, runs
 from vocalsynth_utils.__main__ import main
 
 SMALL = [f"--set={s}" for s in ("frame_length=20", "n_steps=12", "n_offsets=1", "n_units=8", "n_batch=8", "n_epochs=2")]
@@ -50,6 +50,12 @@ def test_resume_goes_on_where_training_ended(run, capsys):
     before = len((run / "log.csv").read_text().splitlines())
     assert main(["train", "2016-small", "--run", str(run), "--resume", "--epochs", "4"]) == 0
     assert len((run / "log.csv").read_text().splitlines()) == 5 > before - 1
+
+
+def test_health_of_each_epoch_is_a_column_of_the_log(recording, tmp_path):
+    folder = tmp_path / "watched"
+    assert main(["train", "2016-small", "--data", str(recording), "--run", str(folder), *SMALL, "--health"]) == 0
+    assert all(row["gradient_norm"] > 0 and 0 <= row["epsilon_share"] <= 1 for row in runs.open_run(folder).log())
 
 
 def test_prepare_then_train_on_the_prepared_folder(recording, tmp_path, capsys):
