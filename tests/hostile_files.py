@@ -36,7 +36,7 @@ def make_material(folder):
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
     from vocalsynth_utils import runs
-    calibration.save(runs.open_run("world"), calibration.Calibration(calibration.nothing(), np.array([[0.0, 0.0], [1.0, 9.0]])))
+    calibration.save(runs.open_run("world"), calibration.Calibration(calibration.nothing(), np.array([[0.0, 0.0, -90.0], [1.0, 9.0, 90.0]])))
     return 0
 
 

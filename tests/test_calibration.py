@@ -122,7 +122,7 @@ def test_a_samples_own_chance_is_not_taken_for_colour(song):
 def test_what_is_kept_is_what_is_read(tmp_path):
     run = types.SimpleNamespace(folder=tmp_path, recipe=types.SimpleNamespace(loss="world"))
     assert calibration.load(run) == (None, None, 0)
-    kept = calibration.Calibration(calibration.nothing() * 1.5, np.array([[0.1, 0.2], [0.9, 1.7]]), -0.25)
+    kept = calibration.Calibration(calibration.nothing() * 1.5, np.array([[0.1, 0.2, -40.0], [0.9, 1.7, 3.0]]), -0.25)
     for seconds in (kept.seconds, None):
         calibration.save(run, kept._replace(seconds=seconds))
         read = calibration.load(run)

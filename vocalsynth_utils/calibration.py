@@ -48,7 +48,7 @@ FLOOR = 1e-6       # of a covariance's directions, relative to the largest
 class Calibration(NamedTuple):
     """What a run's generation is corrected by.
 
-    correction : (2, 1 + n_envelope, n_envelope), for `apply`; seconds : (2, 2),
+    correction : (2, 1 + n_envelope, n_envelope), for `apply`; seconds : (2, 3),
     the bounds of `rejection`; voicing : what is added to the log odds of
     voice, for `more_voiced`.  None, None, 0: nothing is known.
     """
@@ -318,7 +318,7 @@ def load(run):
         return Calibration()
     try:
         held = stored.read_json(path)
-        shapes = {"correction": nothing().shape, "seconds": (2, 2), "voicing": ()}
+        shapes = {"correction": nothing().shape, "seconds": (2, 3), "voicing": ()}
         found = {name: None if held[name] is None and name != "voicing" else stored.numbers(held[name], shape, name) for name, shape in shapes.items()}
         return Calibration(**dict(found, voicing=float(found["voicing"])))
     except FileNotFoundError:
