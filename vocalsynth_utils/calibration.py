@@ -40,6 +40,7 @@ VOICING_STEPS = 2  # towards the recording's share of voiced frames,
 VOICING_NEAR = 0.01  # until it is as near as this: what the voices sing differs by nearly as much from chance
 SEED = 1_000_003  # apart from the seeds people choose
 MOST_VOICING = 1.0  # bound on one such step
+SLOPES = 0.6, 1.5   # of their log odds over what is added: beyond these it is chance that is measured
 MOST = 2.0         # bound on how far any direction is stretched, and its inverse
 ROWS_NEEDED = 240  # of either kind, or that kind is left alone: a covariance of fewer says little
 FLOOR = 1e-6       # of a covariance's directions, relative to the largest
@@ -133,7 +134,7 @@ def _as_often_voiced(sing, wanted):
             return shift, sung
         error = log_odds(share) - log_odds(wanted)
         if before is not None:
-            slope = np.clip((error - before) / step, 0.3, 3)
+            slope = np.clip((error - before) / step, *SLOPES)
         step, before = float(np.clip(-error / slope, -MOST_VOICING, MOST_VOICING)), error
         shift += step
 
