@@ -26,7 +26,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import scipy.fft
 
-from . import descriptors, features, files, fused_voice, mel, rejection, stepping, stored
+from . import descriptors, features, files, fused_voice, mel, rejection, stepping, stored, world
 from .dataset import as_float
 from .descriptors import N_MFCC
 from .features import N_ENVELOPE, VOICING
@@ -278,10 +278,8 @@ def cepstrum_of_envelope(sr):
     -------
     float64 array of shape (n_envelope, n_mfcc)
     """
-    import pyworld
-    n_fft = pyworld.get_cheaptrick_fft_size(sr)
-    spectra = np.log(pyworld.decode_spectral_envelope(np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)]), sr, n_fft))
-    filters = mel.mel_filters(descriptors.N_BANDS, n_fft, sr)
+    spectra = world.unit_spectra(sr)
+    filters = mel.mel_filters(descriptors.N_BANDS, 2 * (spectra.shape[1] - 1), sr)
     bands = (spectra[1:] - spectra[0]) @ (filters / filters.sum(axis=1, keepdims=True)).T
     return scipy.fft.dct(bands, norm="ortho")[:, :N_MFCC]
 

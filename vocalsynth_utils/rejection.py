@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import world
 from .descriptors import DB
 from .features import N_ENVELOPE, VOICING
 from .metrics import QUANTILES
@@ -115,9 +116,7 @@ def seconds(frames, half, sr):
 @functools.lru_cache(maxsize=4)
 def _log_power(sr):
     """The log power spectrum that WORLD decodes, every 4th frequency of it, which is linear in the coded envelope: (n_envelope, n), (n,)."""
-    import pyworld
-    spectra = np.log(pyworld.decode_spectral_envelope(np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)]), sr, pyworld.get_cheaptrick_fft_size(sr)))
-    spectra = spectra[:, ::4].astype(np.float32)
+    spectra = world.unit_spectra(sr)[:, ::4].astype(np.float32)
     return spectra[1:] - spectra[0], spectra[0]
 
 

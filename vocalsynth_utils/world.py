@@ -71,6 +71,22 @@ def pitch(y, sr):
     return pyworld.stonemask(y, f0, times, sr), times
 
 
+def unit_spectra(sr):
+    """The log power spectra that WORLD decodes from a coded envelope of zeros, and from each with a single 1, both ends being linear.
+
+    Parameters
+    ----------
+    sr : int, Hz
+
+    Returns
+    -------
+    float64 array of shape (1 + n_envelope, n_fft // 2 + 1)
+    """
+    import pyworld
+    coded = np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)])
+    return np.log(pyworld.decode_spectral_envelope(coded, sr, pyworld.get_cheaptrick_fft_size(sr)))
+
+
 def synthesise(frames, frame_length, sr):
     """Sound of WORLD frames.
 
