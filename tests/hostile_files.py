@@ -17,7 +17,7 @@ import numpy as np
 
 import hostile
 from hostile import Case, mutate
-from vocalsynth_utils import audio, calibration, corpora, dataset, training, voice
+from vocalsynth_utils import audio, calibration, corpora, dataset, phrasing, postfilter, training, voice
 from vocalsynth_utils.recipes import get
 
 RAW = get("2016-small").replace(frame_length=20, n_steps=4, n_offsets=1, n_units=(4,), n_batch=4, n_epochs=1)
@@ -36,7 +36,8 @@ def make_material(folder):
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
     from vocalsynth_utils import runs
-    calibration.save(runs.open_run("world"), calibration.Calibration(calibration.nothing(), np.array([[0.0, 0.0, -90.0], [1.0, 9.0, 90.0]])))
+    bounds = phrasing.Bounds(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
+    calibration.save(runs.open_run("world"), calibration.Calibration(postfilter.PostFilter(0.1, postfilter.nothing()), bounds))
     return 0
 
 

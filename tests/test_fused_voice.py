@@ -84,6 +84,21 @@ def test_a_voice_taken_back_sings_on_as_if_nothing_had_come_after(lstm):
     assert np.array_equal(voice.sing(*numbers), once) and np.ptp(once) > 0
 
 
+@pytest.mark.parametrize("lstm", ["fused", "lasagne"])
+def test_a_voice_that_forgets_sings_on_as_one_begun_with_its_newest_frame(lstm):
+    network = network_of(n_units=(24,), lstm=lstm)
+    draws, together = stepping.Draws(network.head, 1), stepping.compile_voices(network)
+    (voice,), _ = fused_voice.begin(network, together, np.ones((1, 3, N), np.float32), draws.take(1))
+    newest, numbers = voice.sing(*draws.take(5))[-1:], draws.take(9)
+    before = voice.state()
+    voice.forget()
+    sung = voice.sing(*numbers)
+    (begun,), first = fused_voice.begin(network, together, newest[None], [v[:1] for v in numbers])
+    assert np.allclose(sung, np.concatenate([first, begun.sing(*(v[1:] for v in numbers))]), atol=1e-4)
+    voice.go_back(before)
+    assert not np.allclose(voice.sing(*numbers), sung, atol=1e-2)
+
+
 def test_voices_begun_together_sing_as_each_alone():
     network, rng = network_of(n_units=(24,)), np.random.default_rng(3)
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)

@@ -123,6 +123,12 @@ class FusedVoice:
         for array, value in zip(self._state, state):
             array[:] = value
 
+    def forget(self):
+        """Sing on from the newest frame alone, in the state before any step."""
+        for array in self._state:
+            if array is not self._frame:
+                array[:] = 0
+
     def _pointer(self, array):
         self._kept.append(np.array(array, np.float32, order="C"))
         return self._kept[-1].ctypes.data

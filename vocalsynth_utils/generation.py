@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from . import audio, calibration, features, fused_voice, rejection as rejections
+from . import audio, calibration, features, fused_voice, phrasing as phrasings
 from .stepping import Draws, bounds, compile_step, compile_voices, load_network, sing_on  # noqa: F401
 
 
@@ -63,7 +63,7 @@ def free_run(step, primer, n_frames, state=None, on_frame=None):
     return generated
 
 
-def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, rejection=None, on_frame=None):
+def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, phrasing=None, on_frame=None):
     """The frames of `free_run`, as they come: what is slow about a frame happens in C++ where it can.
 
     Parameters
@@ -73,8 +73,8 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
         See `free_run`.
     temperature, seed, bounds
         See `stepping.compile_step`.
-    rejection : rejection.Rejection, optional
-        Keeps seconds within bounds, as `bounds` keeps frames.
+    phrasing : phrasing.Phrasing, optional
+        Keeps seconds within bounds, as `bounds` keeps frames, and forgets at rests.
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
 
@@ -87,29 +87,26 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
     together = compile_voices(network, temperature, bounds)
     (voice,), first = fused_voice.begin(network, together, np.asarray(primer)[None], draws.take(1), temperature, bounds)
     done = 0
-    for block in itertools.chain([first], sing_on(voice, draws, n_frames - 1, np.concatenate([primer, first]), rejection)):
+    for block in itertools.chain([first], sing_on(voice, draws, n_frames - 1, np.concatenate([primer, first]), phrasing)):
         yield block
         done += len(block)
         if on_frame:
             on_frame(done)
 
 
-def to_sound(generated, recipe, scaling, correction=None):
+def to_sound(generated, recipe, scaling, postfilter=None):
     """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1].
 
-    `correction` is of what `calibration.load` gives for a run.
+    `postfilter` is that of `calibration.load`.
     """
-    return np.concatenate(list(_to_sound([generated], len(generated), recipe, scaling, correction)))
+    return np.concatenate(list(_to_sound([generated], len(generated), recipe, scaling, postfilter)))
 
 
-def _to_sound(blocks, n_frames, recipe, scaling, correction):
+def _to_sound(blocks, n_frames, recipe, scaling, postfilter):
     """`to_sound` of frames that come in blocks, in pieces: earlier ones are sound while later ones are made."""
-    def unscaled():
-        for block in blocks:
-            frames = scaling.invert(block)
-            yield frames if correction is None else calibration.apply(correction, frames)
+    unscaled = (scaling.invert(block) for block in blocks)
     n_broken = 0
-    for y in features.decode_blocks(unscaled(), n_frames, recipe):
+    for y in features.decode_blocks(postfilter.blocks(unscaled) if postfilter else unscaled, n_frames, recipe):
         broken = ~np.isfinite(y)
         n_broken += np.count_nonzero(broken)
         yield np.clip(np.where(broken, 0, y) if broken.any() else y, -1, 1).astype(np.float32, copy=False)
@@ -194,7 +191,7 @@ def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, on_frame=None
     recipe, calibrated = run.recipe, calibration.load(run)
     missing, n_frames = length(recipe, seconds)
     network = calibration.more_voiced(load_network(run, checkpoint), calibrated.voicing)
-    blocks = frame_blocks(network, primer, n_frames, temperature, seed, bounds(run), rejections.of(run, calibrated.seconds), on_frame)
-    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibrated.correction):
+    blocks = frame_blocks(network, primer, n_frames, temperature, seed, bounds(run), phrasings.of(run, calibrated.bounds), on_frame)
+    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibrated.postfilter):
         yield piece[:missing]
         missing -= len(piece[:missing])

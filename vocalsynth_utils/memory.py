@@ -6,7 +6,7 @@ from pathlib import Path
 from . import features, model
 
 PROGRAM = 120e6        # bytes: Python, Theano, and what compiling leaves behind
-VOCODER = 300e6        # what analysing and making sound for the calibration takes
+VOCODER = 500e6        # what analysing and making sound for the calibration takes
 PER_UNIT, PER_INPUT = 7.5, 2           # numbers kept for one unit and one feature in one step: gates, cell, output, and the way back
 JUDGED_UNIT, JUDGED_INPUT = 15, 5.5    # the same, more, when the best parameters are judged at the end
 IN_HEAP, OF_HEAP = 32 << 20, 3         # bytes of an array that the allocator keeps once freed, and how many of each it comes to

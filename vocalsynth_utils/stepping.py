@@ -94,7 +94,7 @@ def compile_voices(network, temperature=1.0, bounds=None):
     return step
 
 
-def sing_on(voice, draws, n_frames, heard, rejection=None):
+def sing_on(voice, draws, n_frames, heard, phrasing=None):
     """The next frames of a voice, in blocks.
 
     Parameters
@@ -104,15 +104,15 @@ def sing_on(voice, draws, n_frames, heard, rejection=None):
     n_frames : int
     heard : float32 array of shape (n_heard, n_features)
         What came before.
-    rejection : rejection.Rejection, optional
+    phrasing : phrasing.Phrasing, optional
 
     Yields
     ------
     float32 array of shape (n, n_features)
         n_frames together.
     """
-    if rejection:
-        yield from rejection.sing(voice, draws, n_frames, heard)
+    if phrasing:
+        yield from phrasing.sing(voice, draws, n_frames, heard)
         return
     for done in range(0, n_frames, voice.block):
         yield voice.sing(*draws.take(min(voice.block, n_frames - done)))
@@ -151,6 +151,10 @@ class GraphVoice:
     def go_back(self, state):
         """Sing on from a `state` of before, as if nothing had come after it."""
         self._frame, self._state = state
+
+    def forget(self):
+        """Sing on from the newest frame alone, in the state before any step."""
+        self._state = None
 
 
 def load_network(run, checkpoint="best"):

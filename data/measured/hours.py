@@ -1,9 +1,9 @@
-"""What becomes of an hour, with seconds kept within bounds and without.
+"""What becomes of an hour, with frames alone kept within the voice, and with its phrasing: bounds on longer spans, and rests at which all is forgotten.
 
     python data/measured/hours.py RUN RUN ... > data/measured/hours.json
 
-Each run, of world-mdn, sings 3600 s twice from the same seed, its own, and is
-measured beside the recording it was trained on.
+Each run, of world-mdn, sings 3600 s twice from the same seed, its own,
+and is measured beside the recording it was trained on.
 """
 import itertools
 import json
@@ -12,19 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalsynth_utils import calibration, dataset, descriptors, drift, generation, metrics, rejection, runs, stepping
+from vocalsynth_utils import calibration, dataset, descriptors, drift, generation, metrics, phrasing, runs, stepping
 
 SECONDS = 3600
+WAYS = "frames", "phrasing"
 
 
-def hour(run, data, kept):
+def hour(run, data, way):
     """An hour of new audio, float32 (n_samples,)."""
     recipe, calibrated = run.recipe, calibration.load(run)
     network = calibration.more_voiced(stepping.load_network(run), calibrated.voicing)
     primer = generation.primer_frames(run, data, "valid", drift.PRIMER_FRAMES)
+    bounds = calibrated.bounds if way == "phrasing" else None
     blocks = generation.frame_blocks(network, primer, generation.length(recipe, SECONDS)[1], seed=recipe.seed, bounds=stepping.bounds(run),
-                                     rejection=rejection.of(run, calibrated.seconds) if kept else None)
-    return generation.to_sound(np.concatenate(list(blocks)), recipe, run.scaling, calibrated.correction)
+                                     phrasing=phrasing.of(run, bounds))
+    return generation.to_sound(np.concatenate(list(blocks)), recipe, run.scaling, calibrated.postfilter)
+
+
+def timbre(ref, y):
+    """Standardised timbre of a signal, as `drift.evaluate` compares it."""
+    return (descriptors.timbre(descriptors.bands(y / np.float32(ref.std), ref.sr)) - ref.mean) / ref.scale
 
 
 def longest(outside):
@@ -41,10 +48,13 @@ def main(folders):
         if name not in references:
             references[name] = drift.reference(data.signal("train"), data.signal("test"), sr, drift.codec_of(run.recipe))
         ref = references[name]
-        for kept in (True, False):
-            windows = descriptors.windows(hour(run, data, kept) / np.float32(ref.std), sr)
-            inside = metrics.within(ref.bounds, windows)
-            rows.append({"recording": name, "seed": run.recipe.seed, "seconds_kept": kept, "seconds": SECONDS,
+        held, codec = timbre(ref, data.signal("test")), timbre(ref, drift.codec_of(run.recipe)(data.signal("test")))
+        for way in WAYS:
+            y = hour(run, data, way)
+            windows = descriptors.windows(y / np.float32(ref.std), sr)
+            inside, sung = metrics.within(ref.bounds, windows), timbre(ref, y)
+            rows.append({"recording": name, "seed": run.recipe.seed, "kept": way, "seconds": SECONDS, "fd_codec": metrics.frechet(held, codec),
+                         "fd": metrics.frechet(held, sung), "fd_per_120s": metrics.frechet_parts(held, sung),
                          "survival_s": metrics.survival(inside, SECONDS), "ok": float(inside.mean()),
                          "ok_real": float(metrics.within(ref.bounds, ref.heldout.windows).mean()),
                          "longest_outside_s": (descriptors.WINDOW_HOP * (longest(~inside) - 1) + descriptors.WINDOW_SECONDS) * bool((~inside).any())})

@@ -1,0 +1,202 @@
+"""Half seconds that are taken back and drawn again, and rests after which all is forgotten."""
+import types
+
+import numpy as np
+import pytest
+import pyworld
+
+from vocalsynth_utils import features, phrasing, recipes, voice
+from vocalsynth_utils.features import LOG_F0, N_ENVELOPE, VOICING
+from vocalsynth_utils.scaling import Scaling
+
+N, HALF = 3 + N_ENVELOPE, 10
+SCALING = Scaling.fit("standardise", np.random.default_rng(0).normal(2.0, 3.0, (500, N)))
+
+
+def decoded_level(envelope):
+    """Level in dB of coded envelopes (n_frames, n_envelope), from all frequencies that WORLD decodes."""
+    power = pyworld.decode_spectral_envelope(np.ascontiguousarray(envelope, dtype=float), 16000, pyworld.get_cheaptrick_fft_size(16000))
+    return 10 * np.log10(power.mean())
+
+
+def decoded_level_of_each(rows):
+    """The same of each row, as the sum over every 4th frequency has it."""
+    power = pyworld.decode_spectral_envelope(np.ascontiguousarray(rows[:, -N_ENVELOPE:], dtype=float), 16000, pyworld.get_cheaptrick_fft_size(16000))
+    return 10 * np.log10(power[:, ::4].mean(axis=1))
+
+
+ONE = np.eye(1, N_ENVELOPE)
+LOUDER = decoded_level(ONE) - decoded_level(0 * ONE)  # dB for 1 in the first coefficient
+
+
+def frames(n, voiced, step, level=0.0):
+    """So many frames of a level in dB, a share of them voiced, whose envelope moves by `step` from each to the next."""
+    made = np.zeros((n, N))
+    made[:, -N_ENVELOPE] = (level - decoded_level(0 * ONE)) / LOUDER
+    made[:, VOICING] = np.arange(n) % 10 < round(10 * voiced)
+    made[:, -1] += step * (np.arange(n) % 2)
+    return made
+
+
+class Plays:
+    """A voice whose blocks are written down beforehand; draws are of no use to it."""
+
+    def __init__(self, blocks):
+        self.blocks, self.at, self.sung, self.forgot = blocks, 0, 0, []
+
+    def sing(self, uniform, normal):
+        self.at, self.sung = self.at + 1, self.sung + 1
+        return SCALING.apply(self.blocks[min(self.sung, len(self.blocks)) - 1][:len(uniform)]).astype(np.float32)
+
+    def state(self):
+        return self.at
+
+    def go_back(self, state):
+        self.at = state
+
+    def forget(self):
+        self.forgot.append(self.at)
+
+
+ANYTHING = [[-np.inf] * 4, [np.inf] * 4]
+
+
+def bounds_of(low=(0.3, 0.5, -20.0), high=(0.9, 2.0, 20.0), passage=ANYTHING, rest=None):
+    """Bounds of a second's voiced share, movement and level, whatever its pitch."""
+    return phrasing.Bounds(np.array([[[*low, -np.inf], [*high, np.inf]], passage, ANYTHING]), rest)
+
+
+def sung(blocks, n_frames, bounds=bounds_of(), heard=None):
+    """What `Phrasing.sing` makes of a voice: the frames, not scaled, and how many blocks were asked for, and kept."""
+    voice = Plays(blocks)
+    draws = types.SimpleNamespace(take=lambda n: (np.zeros((n, 1)), np.zeros((n, 1))))
+    heard = frames(HALF + 1, 0.6, 1.0) if heard is None else heard
+    made = list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voice, draws, n_frames, SCALING.apply(heard).astype(np.float32)))
+    return SCALING.invert(np.concatenate(made)), voice.sung, voice.at
+
+
+def test_seconds_against_plain_sums():
+    x = np.random.default_rng(1).normal(0, 1, (47, N)) * 0.8 ** np.arange(N)  # smooth, as envelopes are
+    found = phrasing.spans(phrasing.halves(x, HALF, 16000), 2)
+    expected = [[np.mean(x[i + 1:i + 21, VOICING] > 0.5),
+                 np.mean([np.sqrt(np.sum((x[j, -N_ENVELOPE:] - x[j - 1, -N_ENVELOPE:]) ** 2)) for j in range(i + 1, i + 21)]),
+                 decoded_level(x[i + 1:i + 21, -N_ENVELOPE:]), np.mean(x[i + 1:i + 21, 0])] for i in (0, 10, 20)]
+    assert np.allclose(found[:, [0, 1, 3]], np.array(expected)[:, [0, 1, 3]])
+    assert np.allclose(found[:, 2], np.array(expected)[:, 2], atol=0.2)  # of every 4th frequency
+    assert phrasing.spans(phrasing.halves(x[:20], HALF, 16000), 2).shape == (0, 4)
+
+
+def test_longer_spans_against_plain_sums():
+    x = np.random.default_rng(1).random((9, 4))
+    found = phrasing.spans(x, 4)
+    expected = np.array([x[i:i + 4].mean(axis=0) for i in range(6)])
+    assert np.allclose(found[:, [0, 1, 3]], expected[:, [0, 1, 3]]) and np.allclose(found[:, 2], 10 * np.log10(expected[:, 2]))
+
+
+def test_the_level_is_that_of_the_sound():
+    y = voice.sing(20, seed=2)
+    found = phrasing.spans(phrasing.halves(features.encode(y, recipes.get("world-mdn"))[::3], 33, 16000), 2)
+    power = [np.mean(np.square(y[i * 33 * 240:(i + 2) * 33 * 240], dtype=float)) for i in range(len(found))]
+    difference = found[:, 2] - 10 * np.log10(power)
+    assert np.std(10 * np.log10(power)) > 1.5 and np.std(difference) < 0.75
+
+
+def test_what_is_within_bounds_is_kept_at_once():
+    good = frames(HALF, 0.6, 1.0)
+    made, asked, kept = sung([good] * 3, 3 * HALF)
+    assert (asked, kept) == (3, 3) and np.allclose(made, np.tile(good, (3, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [frames(HALF, 0.0, 0.0), frames(HALF, 1.0, 9.0), frames(HALF, 0.6, 0.0), frames(HALF, 0.6, 1.0, level=40.0)])
+def test_what_is_not_is_taken_back_and_drawn_again(bad):
+    good = frames(HALF, 0.6, 1.0)
+    made, asked, kept = sung([good, bad, bad, good], 2 * HALF, bounds=bounds_of((0.35, 0.6, -20.0), (0.75, 2.0, 20.0)))
+    assert (asked, kept) == (4, 2) and np.allclose(made, np.tile(good, (2, 1)), atol=1e-5)
+
+
+def test_a_voice_that_cannot_do_better_goes_on():
+    bad = frames(HALF, 1.0, 9.0)
+    made, asked, kept = sung([bad], 2 * HALF)
+    assert asked == 2 * phrasing.TRIES and kept == 2 and np.allclose(made, np.tile(bad, (2, 1)), atol=1e-4)
+
+
+def test_where_none_will_do_the_least_bad_is_kept():
+    worse, bad = frames(HALF, 1.0, 9.0), frames(HALF, 1.0, 4.0)
+    made, asked, kept = sung([worse, worse, bad] + [worse] * phrasing.TRIES, HALF)
+    assert asked == phrasing.TRIES and kept == 1 and np.allclose(made, bad, atol=1e-4)
+
+
+def test_the_first_half_second_and_a_shorter_last_one_are_not_judged():
+    bad = frames(HALF, 1.0, 9.0)
+    assert sung([bad], HALF, heard=frames(1, 0.6, 1.0))[1] == 1
+    made, asked, _ = sung([frames(HALF, 0.6, 1.0), bad], HALF + 3)
+    assert asked == 2 and len(made) == HALF + 3
+
+
+def test_bounds_are_those_of_the_training_part():
+    rng = np.random.default_rng(2)
+    rows = np.concatenate([frames(3000, 0.6, 1.0) + rng.normal(0, 0.01, (3000, N)), frames(1000, 0.0, 9.0)]).astype(np.float32)
+    dataset = types.SimpleNamespace(rows=rows, ranges={"train": (0, 3000)}, rows_per_frame=3)
+    recipe = types.SimpleNamespace(sample_rate=16000, frame_length=240)
+    ((low, high), *longer), rest = phrasing.measure(dataset, recipe)
+    assert 0.5 < low[0] <= 0.6 <= high[0] < 0.7 and low[1] > 0.3 and high[1] < 1.5  # nothing of the rows behind the train part
+    assert all(np.all(span[0] > low - 1e-9) and np.all(span[1] < high + 1e-9) for span in longer)  # what is longer varies less
+    levels = decoded_level_of_each(rows[:3000:3])
+    assert np.mean(levels <= rest) == pytest.approx(phrasing.QUIET, abs=0.01)
+    dataset.ranges = {"train": (0, 60)}
+    assert phrasing.measure(dataset, recipe) is None
+    assert phrasing.half_second(recipe) == 33
+
+
+def test_without_clamp_or_bounds_there_is_none():
+    run = types.SimpleNamespace(scaling=SCALING, recipe=types.SimpleNamespace(clamp=False, sample_rate=16000, frame_length=240))
+    bounds = bounds_of()
+    assert phrasing.of(run, bounds) is None
+    run.recipe.clamp = True
+    assert phrasing.of(run, None) is None and phrasing.of(run, bounds).half == 33
+
+
+@pytest.mark.parametrize("quiet, voiced, level, forgets", [(3, 0, -40.0, True), (3, 0, -20.0, False), (3, 1, -40.0, False), (2, 0, -40.0, False)])
+def test_at_a_rest_all_is_forgotten(quiet, voiced, level, forgets, monkeypatch):
+    monkeypatch.setattr(phrasing, "REST_SECONDS", 0.15)  # 3 of these frames
+    blocks = [frames(HALF, 0.6, 1.0), frames(HALF, 0.6, 1.0), frames(HALF, 0.6, 1.0)]
+    blocks[1][-quiet:] = frames(quiet, voiced, 0.0, level)  # it ends unvoiced and quiet, or not so
+    voice = Plays(blocks)
+    bounds = bounds_of(ANYTHING[0][:3], ANYTHING[1][:3], rest=-30.0)
+    draws = types.SimpleNamespace(take=lambda n: (np.zeros((n, 1)), np.zeros((n, 1))))
+    heard = SCALING.apply(frames(HALF + 1, 0.6, 1.0)).astype(np.float32)
+    list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voice, draws, 3 * HALF, heard))
+    assert voice.forgot == ([2] if forgets else [])
+    voice = Plays(blocks)
+    list(phrasing.Phrasing(SCALING, bounds._replace(rest=None), HALF, 16000).sing(voice, draws, 3 * HALF, heard))
+    assert voice.forgot == []
+
+
+def pitched(log_f0):
+    """Half a second at one pitch, within every second's bounds."""
+    made = frames(HALF, 0.6, 1.0)
+    made[:, LOG_F0] = log_f0
+    return made
+
+
+@pytest.mark.parametrize("newest, stands", [(5.6, False), (5.4, True), (4.0, True)])
+def test_a_melody_that_has_stayed_up_too_long_may_only_come_down(newest, stands):
+    high = np.array([np.inf, np.inf, np.inf, 5.5])
+    bounds = bounds_of(passage=[[-np.inf] * 4, high])
+    before = np.concatenate([pitched(5.7) for _ in range(phrasing.SPANS[1])])
+    asked = sung([pitched(newest)] + [pitched(5.0)] * 9, HALF, bounds, heard=before)[1]
+    assert asked == (1 if stands else 2)
+    asked = sung([pitched(newest)] + [pitched(5.0)] * 9, HALF, bounds, heard=before[HALF * 3:])[1]
+    assert asked == 1  # not a whole passage yet
+
+
+def test_a_passage_within_its_bounds_may_hold_any_half_second():
+    bounds = bounds_of(passage=[[-np.inf] * 4, np.array([np.inf, np.inf, np.inf, 5.5])])
+    before = np.concatenate([pitched(5.0) for _ in range(phrasing.SPANS[1])])
+    assert sung([pitched(6.0)] * 3, HALF, bounds, heard=before)[1] == 1
+
+
+def test_bounds_may_ask_for_more_voice():
+    more = phrasing.more_voiced(bounds_of(rest=-30.0), 0.02)
+    assert np.allclose(more.spans[0], [[0.32, 0.5, -20.0, -np.inf], [0.92, 2.0, 20.0, np.inf]]) and more.rest == -30.0
+    assert phrasing.more_voiced(None, 0.02) is None
