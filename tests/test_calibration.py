@@ -83,7 +83,7 @@ def test_of_a_long_one_as_much_is_heard_from_beginning_to_end():
 
 
 def test_a_run_comes_to_sound_as_its_recording(tmp_path):
-    """A network that has learned a little: filtered, its sound has the recording's level, colour and spread."""
+    """A network that has learned a little: what is done to it makes its sound move no more, and be voiced about as often, as the recording."""
     from vocalsynth_utils import audio, dataset, drift, generation, recipes, runs, training, voice
     recipe = recipes.get("world-mdn").replace(n_units=(64,), n_epochs=3)
     audio.write(tmp_path / "song.wav", voice.sing(120, seed=4), 16000)
@@ -97,5 +97,6 @@ def test_a_run_comes_to_sound_as_its_recording(tmp_path):
     after = generation.generate(run, 45, primer)
     ref = drift.reference(data.signal("train"), data.signal("train"), 16000)
     far, near = (drift.evaluate(ref, y) for y in (before, after))
-    assert near["fd"] < 0.6 * far["fd"] and near["ok"] >= far["ok"]
-    assert abs(near["voiced_share"] - np.mean(ref.train.f0 > 0)) < max(0.05, abs(far["voiced_share"] - np.mean(ref.train.f0 > 0)))
+    assert near["ok"] > far["ok"] and near["outside"]["flux"] < far["outside"]["flux"]
+    off = [abs(measured["voiced_share"] - np.mean(ref.train.f0 > 0)) for measured in (far, near)]
+    assert off[1] < max(0.05, off[0])
