@@ -31,8 +31,6 @@ LEAST_VOICING, MOST_VOICING = 0.03, 1.0  # bounds on a step of the log odds of v
 SLOPES = 0.6, 1.5   # of the voices' log odds over what is added: beyond these it is chance that is measured
 MOST_SMOOTHING = 0.25
 FLUX_TAKEN = 4.0  # dB of flux that 1 of smoothing takes, about
-
-
 OPTIONAL = "correction", "spans", "rest"  # in the file
 
 

@@ -145,10 +145,12 @@ def ceilings(ref, heldout, seed=0):
     failures = {"shuffled": rng.permutation(snippets).ravel(), "white": rng.normal(0, ref.std, len(heldout)),
                 "silence": np.zeros(len(heldout))}
     target = _standard(ref, ref.heldout)
+    return {name: frechet(target, timbre(ref, y)) for name, y in failures.items()}
 
-    def timbre(y):
-        return (descriptors.timbre(descriptors.bands((y / ref.std).astype(np.float32), ref.sr)) - ref.mean) / ref.scale
-    return {name: frechet(target, timbre(y)) for name, y in failures.items()}
+
+def timbre(ref, y):
+    """A signal's timbre alone, as it is compared: (n_samples,), full scale 1, to (n_frames, 40) in units of the training voice's own spread."""
+    return (descriptors.timbre(descriptors.bands((y / ref.std).astype(np.float32), ref.sr)) - ref.mean) / ref.scale
 
 
 def evaluate(ref, generated, frame_length=None):
@@ -179,8 +181,8 @@ def evaluate(ref, generated, frame_length=None):
     generated = np.asarray(generated)
     validate(np.array([0.0, 1.0] * ref.sr), generated, ref.sr)
     made = describe(generated, ref.sr, ref.std)
-    timbre, target, trained = (_standard(ref, d) for d in (made, ref.heldout, ref.train))
-    inside, near = within(ref.bounds, made.windows), novelty(trained, timbre)
+    sung, target, trained = (_standard(ref, d) for d in (made, ref.heldout, ref.train))
+    inside, near = within(ref.bounds, made.windows), novelty(trained, sung)
     own = f0_roughness(ref.heldout.f0)
     outside = (made.windows < ref.bounds[0]) | (made.windows > ref.bounds[1])
     result = {
@@ -189,15 +191,15 @@ def evaluate(ref, generated, frame_length=None):
         "ok": float(inside.mean()),
         "ok_real": float(within(ref.bounds, ref.heldout.windows).mean()),
         "outside": dict(zip(STATISTICS, outside.mean(axis=0).tolist())),
-        "fd": frechet(target, timbre),
+        "fd": frechet(target, sung),
         "fd_floor": frechet(target, trained),
-        "fd_per_120s": frechet_parts(target, timbre),
+        "fd_per_120s": frechet_parts(target, sung),
         "spectrum_db": spectrum_distance(ref.heldout.bands, made.bands),
         "novelty_min": float(np.median(near)),
         "novelty_heldout": float(np.median(ref.novelty_heldout)),
         "novelty_lowest": float(np.quantile(near, 0.05)),
         "novelty_lowest_heldout": float(np.quantile(ref.novelty_heldout, 0.05)),
-        "repetition": repetition(timbre),
+        "repetition": repetition(sung),
         "repetition_real": repetition(target),
         "f0_roughness_ratio": f0_roughness(made.f0) / own if own else float("nan"),
         "voiced_share": float(np.mean(made.f0 > 0)),

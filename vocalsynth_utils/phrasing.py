@@ -113,7 +113,7 @@ class Phrasing(NamedTuple):
     def leads_back(self, sung):
         """True unless the newest of `halves`, (n_halves, 4), takes a longer span that is out of bounds further out of them."""
         newest = spans(sung[-1:], 1)[0]
-        for n, (low, high) in list(zip(SPANS, self.bounds.spans))[1:]:
+        for n, (low, high) in zip(SPANS[1:], self.bounds.spans[1:]):
             if len(sung) >= n:
                 span = spans(sung[-n:], n)[0]
                 if np.any((span < low) & (newest < low) | (span > high) & (newest > high)):

@@ -29,11 +29,6 @@ def hour(run, data, way):
     return generation.to_sound(np.concatenate(list(blocks)), recipe, run.scaling, calibrated.postfilter)
 
 
-def timbre(ref, y):
-    """Standardised timbre of a signal, as `drift.evaluate` compares it."""
-    return (descriptors.timbre(descriptors.bands(y / np.float32(ref.std), ref.sr)) - ref.mean) / ref.scale
-
-
 def longest(outside):
     """Length of the longest run of true values."""
     return max((len(list(group)) for value, group in itertools.groupby(outside) if value), default=0)
@@ -48,13 +43,14 @@ def main(folders):
         if name not in references:
             references[name] = drift.reference(data.signal("train"), data.signal("test"), sr, drift.codec_of(run.recipe))
         ref = references[name]
-        held, codec = timbre(ref, data.signal("test")), timbre(ref, drift.codec_of(run.recipe)(data.signal("test")))
+        held = data.signal("test")
+        heard, codec = drift.timbre(ref, held), drift.timbre(ref, drift.codec_of(run.recipe)(held))
         for way in WAYS:
             y = hour(run, data, way)
             windows = descriptors.windows(y / np.float32(ref.std), sr)
-            inside, sung = metrics.within(ref.bounds, windows), timbre(ref, y)
-            rows.append({"recording": name, "seed": run.recipe.seed, "kept": way, "seconds": SECONDS, "fd_codec": metrics.frechet(held, codec),
-                         "fd": metrics.frechet(held, sung), "fd_per_120s": metrics.frechet_parts(held, sung),
+            inside, sung = metrics.within(ref.bounds, windows), drift.timbre(ref, y)
+            rows.append({"recording": name, "seed": run.recipe.seed, "kept": way, "seconds": SECONDS, "fd_codec": metrics.frechet(heard, codec),
+                         "fd": metrics.frechet(heard, sung), "fd_per_120s": metrics.frechet_parts(heard, sung),
                          "survival_s": metrics.survival(inside, SECONDS), "ok": float(inside.mean()),
                          "ok_real": float(metrics.within(ref.bounds, ref.heldout.windows).mean()),
                          "longest_outside_s": (descriptors.WINDOW_HOP * (longest(~inside) - 1) + descriptors.WINDOW_SECONDS) * bool((~inside).any())})
