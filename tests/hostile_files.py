@@ -37,7 +37,9 @@ def make_material(folder):
     list(training.train(WORLD, data, "world"))
     from vocalsynth_utils import runs
     bounds = phrasing.Bounds(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
-    calibration.save(runs.open_run("world"), calibration.Calibration(postfilter.PostFilter(0.1, postfilter.nothing()), bounds))
+    pitch = np.tile(np.linspace(4.5, 6, len(postfilter.QUANTILES)), (2, 1))
+    filtering = postfilter.PostFilter(pitch, np.stack([postfilter.nothing()] * 2), 0.1 * np.eye(len(postfilter.nothing()) - 1))
+    calibration.save(runs.open_run("world"), calibration.Calibration(filtering, bounds))
     return 0
 
 

@@ -6,8 +6,7 @@ import pytest
 import scipy.signal
 
 from vocalsynth_utils import descriptors, features, hearing, postfilter, voice
-from vocalsynth_utils.features import N_ENVELOPE, VOICING
-from vocalsynth_utils.postfilter import envelope_moments
+from vocalsynth_utils.features import N_ENVELOPE
 
 FINE = types.SimpleNamespace(features="world", frame_length=80, sample_rate=16000)
 SR = 16000
@@ -21,8 +20,18 @@ def song():
     return frames, features.decode(frames, FINE)
 
 
-def cepstra(y, frames):
-    return hearing.hear(y, frames[:, VOICING], SR, 1.0).cepstra
+def cepstra(y):
+    return hearing.hear(y, SR, 1.0).cepstra
+
+
+def envelope(frames):
+    return postfilter.moments(frames[:, -N_ENVELOPE:])
+
+
+def mapped(frames, affine):
+    moved = frames.copy()
+    moved[:, -N_ENVELOPE:] = frames[:, -N_ENVELOPE:] @ affine[1:] + affine[0]
+    return moved
 
 
 def test_the_cepstrum_follows_the_envelope_as_the_map_says(song):
@@ -31,21 +40,42 @@ def test_the_cepstrum_follows_the_envelope_as_the_map_says(song):
     change[:4] = 0.3, -0.4, 0.2, 0.1
     moved = frames.copy()
     moved[:, -N_ENVELOPE:] += change
-    before, after = cepstra(y, frames), cepstra(features.decode(moved, FINE), frames)
-    assert np.allclose((after - before)[1, 0], change @ E, atol=0.1 * np.abs(change @ E).max())
+    assert np.allclose((cepstra(features.decode(moved, FINE)) - cepstra(y))[0], change @ E, atol=0.1 * np.abs(change @ E).max())
+
+
+def test_what_is_heard_is_the_timbre_that_distances_are_taken_of(song):
+    y = song[1]
+    std = float(np.std(y))
+    timbre = descriptors.timbre(descriptors.bands((y / std).astype(np.float32), SR)).astype(np.float64)
+    heard = hearing.hear(y, SR, std)
+    assert np.allclose(np.concatenate([heard.cepstra[0], heard.slopes[0]]), timbre.mean(axis=0), atol=1e-4)
+    n = descriptors.N_MFCC
+    covariance = np.cov(timbre, rowvar=False)
+    assert np.allclose(heard.cepstra[1:], covariance[:n, :n], atol=1e-3) and np.allclose(heard.slopes[1:], covariance[n:, n:], atol=1e-3)
 
 
 def test_a_colour_that_no_frame_shows_is_heard_and_undone(song):
     frames, clean = song
-    wanted = cepstra(clean, frames)
+    wanted = hearing.hear(clean, SR, 1.0)
     vocoder = lambda rows: scipy.signal.lfilter([1, -0.6], [1], features.decode(rows, FINE))  # treble up
-    own = goal = envelope_moments(frames)
+    found = postfilter.nothing()
     for _ in range(2):
-        part = postfilter.correct(postfilter.transport(goal, own), frames)
-        goal = hearing.by_ear(goal, wanted, cepstra(vocoder(part), frames), envelope_moments(part), SR)
-    corrected = postfilter.correct(postfilter.transport(goal, own), frames)
-    far, near = (np.linalg.norm((cepstra(vocoder(rows), frames) - wanted)[1, 0]) for rows in (frames, corrected))
-    assert near < 0.15 * far and not np.allclose(own, goal)
+        part = mapped(frames, found)
+        more, _ = hearing.by_ear(wanted, hearing.hear(vocoder(part), SR, 1.0), envelope(part), envelope(part), SR)
+        found = postfilter.then(found, more)
+    far, near = (np.linalg.norm((cepstra(vocoder(rows)) - wanted.cepstra)[0]) for rows in (frames, mapped(frames, found)))
+    assert near < 0.15 * far
+
+
+def test_a_spread_that_is_too_narrow_is_heard_and_undone(song):
+    frames, clean = song
+    wanted, mean = hearing.hear(clean, SR, 1.0), envelope(frames)[0]
+    narrow = frames.copy()
+    narrow[:, -N_ENVELOPE:] = mean + 0.8 * (frames[:, -N_ENVELOPE:] - mean)
+    heard = hearing.hear(features.decode(narrow, FINE), SR, 1.0)
+    more, _ = hearing.by_ear(wanted, heard, envelope(narrow), envelope(narrow), SR)
+    far, near = (np.linalg.norm((c - wanted.cepstra)[1:]) for c in (heard.cepstra, cepstra(features.decode(mapped(narrow, more), FINE))))
+    assert near < 0.35 * far
 
 
 def test_a_samples_own_chance_is_not_taken_for_colour(song):
@@ -53,31 +83,28 @@ def test_a_samples_own_chance_is_not_taken_for_colour(song):
     part = frames.copy()  # by chance a little louder, wider and of another vowel
     part[:, -N_ENVELOPE:] *= 1.03
     part[:, -N_ENVELOPE:][:, :3] += 0.2
-    whole, heard = cepstra(y, frames), cepstra(features.decode(part, FINE), frames)
-    granted, taken = (np.linalg.norm(hearing.by_ear(goal, whole, heard, envelope_moments(part), SR) - goal)
-                      for goal in (envelope_moments(frames), envelope_moments(part)))
+    whole, heard = hearing.hear(y, SR, 1.0), hearing.hear(features.decode(part, FINE), SR, 1.0)
+    granted, taken = (np.linalg.norm(hearing.by_ear(whole, heard, envelope(of_all), envelope(part), SR)[0] - postfilter.nothing()) for of_all in (frames, part))
     assert granted < 0.3 * taken
 
 
-def test_a_kind_that_is_not_heard_stays_as_it_was(song):
+def test_what_moves_too_much_is_to_be_smoothed_and_what_moves_too_little_less(song):
     frames, y = song
-    heard, goal = cepstra(y, frames), envelope_moments(frames)
-    heard[0] = np.nan
-    improved = hearing.by_ear(goal, heard + 0.1, heard, goal, SR)
-    assert np.array_equal(improved[0], goal[0]) and np.isfinite(improved).all() and not np.array_equal(improved[1], goal[1])
+    trembling = frames.copy()
+    trembling[:, -N_ENVELOPE:] += np.random.default_rng(0).normal(0, 0.4, (len(frames), N_ENVELOPE))
+    still = postfilter.smooth(0.25 * np.eye(N_ENVELOPE), frames)
+    asked = [np.trace(hearing.by_ear(hearing.hear(y, SR, 1.0), hearing.hear(features.decode(rows, FINE), SR, 1.0), envelope(rows), envelope(rows), SR)[1])
+             for rows in (trembling, frames, still)]
+    assert asked[0] > 0.1 and abs(asked[1]) < 1e-6 and asked[2] < -0.01
 
 
-def test_the_flux_is_that_of_the_windows(song):
+def test_what_is_not_heard_asks_for_nothing(song):
     frames, y = song
-    std = float(np.std(y))
-    windows = descriptors.windows((y / std).astype(np.float32), SR)
-    assert hearing.hear(y, frames[:, VOICING], SR, std).flux == pytest.approx(windows[:, descriptors.STATISTICS.index("flux")].mean(), rel=0.02)
-
-
-def test_smoothed_frames_are_heard_to_move_less(song):
-    frames, y = song
-    flux = [hearing.hear(features.decode(postfilter.smooth(amount, frames), FINE), frames[:, VOICING], SR, 1.0).flux for amount in (0, 0.1, 0.25)]
-    assert flux[0] > flux[1] > flux[2]
+    heard, own = hearing.hear(y, SR, 1.0), envelope(frames)
+    unknown = hearing.Heard(*(np.full_like(part, np.nan) for part in heard))
+    for pair in ((heard, unknown), (unknown, heard), (heard._replace(slopes=unknown.slopes), heard)):
+        more, smoother = hearing.by_ear(*pair, own, own, SR)
+        assert np.array_equal(more, postfilter.nothing()) and not smoother.any()
 
 
 def test_a_pitch_is_heard_in_a_tone_and_none_in_noise():

@@ -1,14 +1,14 @@
 """Find out what a run's voice lacks of the one it learned from, and keep it beside its checkpoints.
 
-A mixture's draws tremble and are a little dull, the vocoder colours what it
-synthesises, and a network that hears itself is voiced a little more or less
-often than the voice.  These are fixed faults, so they are measured once and
-undone.  Several voices of the run sing, and some of that becomes sound, which
-is listened to beside the recording's training part.  The log odds of voice are
-shifted until as much of it is heard to be voiced; the `postfilter` smooths
-until as much moves, and corrects the envelope until the mel-frequency cepstrum
-has the same mean and covariance.  The validation and the test part are not
-looked at.
+A mixture's draws tremble and are a little dull, what is sung is a little lower
+than the voice, the vocoder colours what it synthesises, and a network that hears
+itself is voiced a little more or less often than the voice.  These are fixed
+faults, so they are measured once and undone.  Several voices of the run sing, and
+some of that becomes sound, which is listened to beside the recording's training
+part.  The log odds of voice are shifted until as much of it is heard to be voiced;
+the `postfilter` maps the pitch and the envelope of the frames, and smooths them,
+until the mel-frequency cepstrum has the same mean and covariance and its slopes
+are as large.  The validation and the test part are not looked at.
 """
 import json
 from typing import NamedTuple, Optional
@@ -17,21 +17,22 @@ import numpy as np
 
 from . import features, files, fused_voice, hearing, phrasing, postfilter, stepping, stored
 from .dataset import as_float
-from .features import ROW_SECONDS, VOICING
+from .features import N_ENVELOPE, ROW_SECONDS, VOICING
 from .postfilter import PostFilter
 
 SECONDS = 60
 VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
-SOUND_SECONDS = 8  # of each become sound, which costs more: the last ones, longest after the voice that primed them
-SOUND_STEPS = 2   # what is heard follows the frames not quite linearly
+SOUND_SECONDS = 12  # of each become sound, which costs more: the last ones, longest after the voice that primed them
+SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
 HEARD_SECONDS = 1200  # of the training part, in stretches
 STRETCH_SECONDS = 60
 SEED = 1_000_003  # apart from the seeds people choose
 LEAST_VOICING, MOST_VOICING = 0.03, 1.0  # bounds on a step of the log odds of voice: less differs by no more than chance
 SLOPES = 0.6, 1.5   # of the voices' log odds over what is added: beyond these it is chance that is measured
-MOST_SMOOTHING = 0.25
-FLUX_TAKEN = 4.0  # dB of flux that 1 of smoothing takes, about
-OPTIONAL = "correction", "spans", "rest"  # in the file
+SMOOTHING = 0.1   # to begin with, in all directions
+SHAPES = {"pitch": (2, len(postfilter.QUANTILES)), "correction": (2, 1 + N_ENVELOPE, N_ENVELOPE), "smoothing": (N_ENVELOPE, N_ENVELOPE),
+          "spans": (len(phrasing.SPANS), 2, 4), "rest": (), "voicing": ()}  # in the file
+OPTIONAL = "pitch", "correction", "smoothing", "spans", "rest"
 
 
 class Calibration(NamedTuple):
@@ -71,23 +72,38 @@ def measure(run, dataset, checkpoint="best"):
     recipe, sr = run.recipe, run.recipe.sample_rate
     rows, y = _stretches(dataset)
     std = float(np.std(y)) or 1.0
-    wanted = hearing.hear(y, rows[:, VOICING], sr, std)
+    wanted = hearing.hear(y, sr, std)
     del y  # as large as everything else together
     bounds = phrasing.measure(dataset, recipe)
     choir = _Choir(run, dataset, checkpoint, bounds)
-    goal, smoothing, voicing, sung = postfilter.envelope_moments(rows), 0.0, 0.0, choir.sing(0.0)
+    own, voicing, sung = _Own(postfilter.pitches(rows), postfilter.envelope_moments(rows)), 0.0, choir.sing(0.0)
+    heard_map, smoothing = postfilter.nothing(), SMOOTHING * np.eye(N_ENVELOPE)
     for step in range(SOUND_STEPS):
-        found = _filter_to(goal, smoothing, sung)
-        some = np.concatenate([found.apply(voice)[-SOUND_SECONDS * sr // recipe.frame_length:] for voice in sung])
-        sound, said = features.decode(some, recipe), np.repeat(some[:, VOICING], dataset.rows_per_frame)
-        heard = hearing.hear(sound, said, sr, std)
-        goal = hearing.by_ear(goal, wanted.cepstra, heard.cepstra, postfilter.envelope_moments(some), sr)
-        smoothing = float(np.clip(smoothing + (heard.flux - wanted.flux) / FLUX_TAKEN, 0, MOST_SMOOTHING))
+        found = own.filter(sung, heard_map, smoothing)
+        filtered = np.stack([found.apply(voice) for voice in sung])
+        some = np.concatenate(filtered[:, -SOUND_SECONDS * sr // recipe.frame_length:])
+        sound = features.decode(some, recipe)
+        more, smoother = hearing.by_ear(wanted, hearing.hear(sound, sr, std), postfilter.moments(filtered.reshape(-1, filtered.shape[2])[:, -N_ENVELOPE:]),
+                                        postfilter.moments(some[:, -N_ENVELOPE:]), sr)
+        heard_map, smoothing = postfilter.then(heard_map, more), postfilter.bounded(smoothing + smoother)
         if step == 0:
-            unheard = said.mean() - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
+            unheard = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
             bounds = choir.within(phrasing.more_voiced(bounds, unheard))
             voicing, sung = _as_often_voiced(choir.sing, rows[:, VOICING].mean(dtype=np.float64) + unheard, sung)
-    return Calibration(_filter_to(goal, smoothing, sung), bounds, voicing)
+    return Calibration(own.filter(sung, heard_map, smoothing), bounds, voicing)
+
+
+class _Own(NamedTuple):
+    """The recording's own pitch and envelope: `postfilter.pitches` and `postfilter.envelope_moments` of its rows."""
+
+    pitches: np.ndarray
+    moments: np.ndarray
+
+    def filter(self, sung, heard_map, smoothing):
+        """The `PostFilter` that gives these to what the voices sang, and then does what was found by ear."""
+        frames = np.concatenate(sung)
+        correction = [postfilter.then(postfilter.transport(*pair), heard_map) for pair in zip(self.moments, postfilter.envelope_moments(frames))]
+        return PostFilter(postfilter.pitch_map(self.pitches, postfilter.pitches(frames)), np.stack(correction), smoothing)
 
 
 def _stretches(dataset):
@@ -103,12 +119,6 @@ def _stretches(dataset):
     for k, i in enumerate(starts):
         y[k * n:(k + 1) * n] = as_float(dataset.samples[i * dataset.row_length:i * dataset.row_length + n])
     return rows, y
-
-
-def _filter_to(goal, smoothing, sung):
-    """The `PostFilter` of so much smoothing that gives what the voices sang the moments `goal`."""
-    smoothed = np.concatenate([postfilter.smooth(smoothing, voice) for voice in sung])
-    return PostFilter(smoothing, postfilter.transport(goal, postfilter.envelope_moments(smoothed)))
 
 
 class _Choir:
@@ -171,9 +181,10 @@ def more_voiced(network, voicing):
 
 def save(run, calibration):
     """Keep a `Calibration` beside a run's checkpoints, in calibration.json."""
-    smoothing, correction = calibration.postfilter or (0.0, None)
-    spans, rest = calibration.bounds or (None, None)
-    held = {"smoothing": smoothing, "correction": correction, "spans": spans, "rest": rest, "voicing": calibration.voicing}
+    held = dict.fromkeys(SHAPES)
+    held["voicing"] = calibration.voicing
+    for part in (calibration.postfilter, calibration.bounds):
+        held.update(part._asdict() if part else {})
     with files.atomic(run.folder / "calibration.json", "w") as file:
         json.dump({name: None if value is None else np.round(value, 6).tolist() for name, value in held.items()}, file)
 
@@ -191,11 +202,15 @@ def load(run):
         return Calibration()
     try:
         held = stored.read_json(path)
-        shapes = {"smoothing": (), "correction": postfilter.nothing().shape, "spans": (len(phrasing.SPANS), 2, 4), "rest": (), "voicing": ()}
-        found = {name: None if held[name] is None and name in OPTIONAL else stored.numbers(held[name], shape, name) for name, shape in shapes.items()}
-        if not 0 <= found["smoothing"] <= MOST_SMOOTHING:
-            raise ValueError(f"smoothing is {float(found['smoothing']):g}, not from 0 to {MOST_SMOOTHING:g}")
-        return Calibration(None if found["correction"] is None else PostFilter(float(found["smoothing"]), found["correction"]),
+        found = {name: None if held[name] is None and name in OPTIONAL else stored.numbers(held[name], shape, name) for name, shape in SHAPES.items()}
+        filtering = {name: found[name] for name in PostFilter._fields}
+        if any(value is None for value in filtering.values()):
+            filtering = None
+        elif np.any(np.diff(filtering["pitch"]) <= 0):
+            raise ValueError("pitch does not ascend")
+        elif np.abs(filtering["smoothing"]).max() > postfilter.MOST_SMOOTHING:
+            raise ValueError(f"smoothing reaches {np.abs(filtering['smoothing']).max():g}, above {postfilter.MOST_SMOOTHING:g}")
+        return Calibration(filtering and PostFilter(**filtering),
                            None if found["spans"] is None else phrasing.Bounds(found["spans"], None if found["rest"] is None else float(found["rest"])), float(found["voicing"]))
     except FileNotFoundError:
         return Calibration()

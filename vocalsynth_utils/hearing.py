@@ -10,30 +10,29 @@ import numpy as np
 import scipy.fft
 
 from . import descriptors, features, mel, postfilter, world
-from .descriptors import DB, FLUX_FRAMES, N_MFCC
-from .features import N_ENVELOPE, ROW_SECONDS
+from .descriptors import N_MFCC
+from .features import N_ENVELOPE
+
+RESPONSE = 1.0  # slopes that are to be so much smaller are smoothed by this; they follow a third to a half of it
 
 
 class Heard(NamedTuple):
     """What is heard of a sound.
 
-    cepstra : (2, 1 + n_mfcc, n_mfcc), `postfilter.moments` of its mel-frequency
-    cepstrum where its frames are unvoiced and where they are voiced; flux : mean
-    absolute change of its log-mel bands over 20 ms, dB.
+    cepstra : (1 + n_mfcc, n_mfcc), `postfilter.moments` of its mel-frequency
+    cepstrum; slopes : (1 + n_mfcc, n_mfcc), of that cepstrum's slopes.
     """
 
     cepstra: np.ndarray
-    flux: float
+    slopes: np.ndarray
 
 
-def hear(y, voicing, sr, std):
+def hear(y, sr, std):
     """Listen to a sound.
 
     Parameters
     ----------
     y : float array of shape (n_samples,), full scale 1
-    voicing : float array of shape (n_rows,)
-        0 or 1, every 5 ms: what the frames it was made of say.
     sr : int, Hz
     std : float
         The recording's standard deviation, which levels are relative to.
@@ -44,12 +43,8 @@ def hear(y, voicing, sr, std):
     """
     y = np.clip(y, -1, 1).astype(np.float32, copy=False)
     y /= np.float32(std)
-    bands = descriptors.bands(y, sr)
-    at = np.arange(len(bands)) * descriptors.FRAME_HOP + descriptors.FRAME_SECONDS / 2  # centres of the spectra, in s
-    row = np.minimum((at / ROW_SECONDS).astype(int), len(voicing) - 1)
-    cepstra = scipy.fft.dct(bands, norm="ortho")[:, :N_MFCC]
-    flux = DB * np.abs(bands[FLUX_FRAMES:] - bands[:-FLUX_FRAMES]).mean(dtype=np.float64)
-    return Heard(postfilter.moments(cepstra, voicing[row]), float(flux))
+    timbre = descriptors.timbre(descriptors.bands(y, sr))
+    return Heard(postfilter.moments(timbre[:, :N_MFCC]), postfilter.moments(timbre[:, N_MFCC:]))
 
 
 def voiced(y, sr):
@@ -58,51 +53,45 @@ def voiced(y, sr):
     return float(np.mean(np.concatenate(features.over_cores(lambda i: descriptors.pitch(y[i:i + chunk], sr), range(0, len(y), chunk))) > 0))
 
 
-def by_ear(goal, wanted, heard, sung, sr):
-    """What moments frames must have to sound as the voice does, improved by what frames sounded like that were made to have them.
+def by_ear(wanted, heard, sung, sample, sr):
+    """What must still be done to frames that they sound as the voice does.
 
     What is heard of a sample deviates by chance as the sample itself does; so
     much, carried over to the cepstrum, is granted to it.
 
     Parameters
     ----------
-    goal : float array of shape (2, 1 + n_envelope, n_envelope)
-        Of what all frames were made to have: their `postfilter.envelope_moments`.
-    wanted, heard : float arrays of shape (2, 1 + n_mfcc, n_mfcc)
-        `Heard.cepstra` of the recording; of a sample's sound.
-    sung : float array of shape (2, 1 + n_envelope, n_envelope)
-        What the sample's frames have.
+    wanted, heard : Heard
+        Of the recording; of the sample's sound.
+    sung, sample : float arrays of shape (1 + n_envelope, n_envelope)
+        `postfilter.moments` of the envelope of all frames; of those of the sample.
     sr : int, Hz
 
     Returns
     -------
-    float64 array of shape (2, 1 + n_envelope, n_envelope)
+    more : float64 array of shape (1 + n_envelope, n_envelope)
+        An affine map of the envelope, voiced or not.
+    smoother : float64 array of shape (n_envelope, n_envelope)
+        Symmetric; to be added to how much it is smoothed.
     """
-    E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc)
-    back, aim = np.linalg.pinv(E), wanted + _through(sung - goal, E)
-    aim[:, 1:] = [_positive(covariance) for covariance in aim[:, 1:]]
-    improved = np.array(goal)
-    for i, (move, here, frames) in enumerate(zip(postfilter.transport(aim, heard), heard, sung)):
-        if not np.isfinite([aim[i], here]).all() or not np.isfinite([frames, goal[i]]).all():
-            continue
-        stretch = move[1:] - np.eye(N_MFCC)
-        matrix = np.eye(N_ENVELOPE) + E @ stretch @ back
-        shift = (move[0] + (here[0] - frames[0] @ E) @ stretch) @ back  # a cepstrum is envelope @ E and what the vocoder adds
-        improved[i] = np.vstack([goal[i, 0] @ matrix + shift, matrix.T @ goal[i, 1:] @ matrix])
-    return improved
+    if not np.isfinite([*heard.cepstra, *heard.slopes]).all() or not np.isfinite([*wanted.cepstra, *wanted.slopes]).all():
+        return postfilter.nothing(), np.zeros((N_ENVELOPE, N_ENVELOPE))
+    E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
+    back, chance = np.linalg.pinv(E), sample - sung
+    aim = wanted.cepstra + np.vstack([chance[:1] @ E, E.T @ chance[1:] @ E])
+    aim[1:] = _positive(aim[1:])
+    move = postfilter.transport(aim, heard.cepstra)
+    stretch = move[1:] - np.eye(N_MFCC)
+    shift = (move[0] + (heard.cepstra[0] - sample[0] @ E) @ stretch) @ back
+    more = np.vstack([shift, np.eye(N_ENVELOPE) + E @ stretch @ back])
+    smoother = RESPONSE * E @ (np.eye(N_MFCC) - postfilter.transport(wanted.slopes, heard.slopes)[1:]) @ back
+    return more, (smoother + smoother.T) / 2
 
 
 def _positive(covariance):
-    """A difference of covariances made one again: no direction has less than none."""
-    if not np.isfinite(covariance).all():
-        return covariance
+    """A covariance and a difference of covariances made a covariance again: no direction has less than none."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.maximum(values, postfilter.FLOOR * values[-1])) @ vectors.T
-
-
-def _through(moments, E):
-    """Differences of moments (2, 1 + n, n) carried through a linear map (n, m): (2, 1 + m, m)."""
-    return np.concatenate([moments[:, :1] @ E, E.T @ moments[:, 1:] @ E], axis=1)
 
 
 def cepstrum_of_envelope(sr):
