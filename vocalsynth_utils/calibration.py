@@ -1,7 +1,7 @@
 """Find out what a run's voice lacks of the one it learned from, and keep it beside its checkpoints.
 
-A mixture's draws tremble and are a little dull, what is sung is a little lower
-than the voice, the vocoder colours what it synthesises, and a network that hears
+A mixture's draws tremble and are a little dull, what is sung is not quite
+as high and as low as the voice, the vocoder colours what it synthesises, and a network that hears
 itself is voiced a little more or less often than the voice.  These are fixed
 faults, so they are measured once and undone.  Several voices of the run sing, and
 some of that becomes sound, which is listened to beside the recording's training
@@ -22,7 +22,7 @@ from .postfilter import PostFilter
 
 SECONDS = 60
 VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
-SOUND_SECONDS = 12  # of each become sound, which costs more: the last ones, longest after the voice that primed them
+SOUND_SECONDS = 8   # of each become sound, which costs more: the last ones, longest after the voice that primed them
 SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
 HEARD_SECONDS = 1200  # of the training part, in stretches
 STRETCH_SECONDS = 60

@@ -1,8 +1,8 @@
 """The post-filter: what becomes of the frames a network has drawn before the vocoder makes sound of them.
 
 A frame is drawn from a mixture that knows only the past, so it trembles about
-the course that a voice takes, and a network that hears itself sings a little
-lower than its voice, and at times higher than this ever does: the envelopes and
+the course that a voice takes, and a network that hears itself leaves the
+pitches of its voice, a speaker's downwards, a singer's upwards: the envelopes and
 the pitches of a whole song are not spread as the voice's are.  So pitch is
 mapped to the voice's own distribution; the envelope, voiced and unvoiced frames
 apart, to its mean and covariance; and what then still moves otherwise from frame
