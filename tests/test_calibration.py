@@ -30,7 +30,9 @@ def test_what_is_kept_is_what_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("changed, said", [
-    ({"smoothing": [[0.3] * N_ENVELOPE] * N_ENVELOPE}, "smoothing reaches 0.3"),
+    ({"smoothing": (0.3 * np.eye(N_ENVELOPE)).tolist()}, "smoothing is not symmetric with directions from 0 to 0.25"),
+    ({"smoothing": (-0.1 * np.eye(N_ENVELOPE)).tolist()}, "smoothing is not"), ({"smoothing": (0.01 * np.eye(N_ENVELOPE, k=1)).tolist()}, "smoothing is not"),
+    ({"smoothing": None}, "smoothing"), ({"pitch": None, "smoothing": None}, "pitch"),
     ({"smoothing": 0.1}, "smoothing"), ({"correction": [[1, 2]]}, "correction"), ({"rest": "quiet"}, "rest"),
     ({"pitch": PITCH[:, ::-1].tolist()}, "pitch does not ascend"), ({"voicing": None}, "voicing")])
 def test_what_is_something_else_is_refused(tmp_path, changed, said):
@@ -104,7 +106,8 @@ def test_a_run_comes_to_sound_as_its_recording(tmp_path):
     primer = generation.primer_frames(run, data, "valid", 50)
     before = generation.generate(run, 45, primer)
     found = calibration.calibrate(run, data)
-    assert found.bounds.spans.shape == (3, 2, 4)
+    smoothed = np.linalg.eigvalsh(found.postfilter.smoothing)
+    assert -1e-9 <= smoothed.min() and smoothed.max() <= postfilter.MOST_SMOOTHING + 1e-9 and found.bounds.spans.shape == (3, 2, 4)
     after = generation.generate(run, 45, primer)
     ref = drift.reference(data.signal("train"), data.signal("train"), 16000)
     far, near = (drift.evaluate(ref, y) for y in (before, after))

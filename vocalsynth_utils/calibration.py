@@ -32,7 +32,7 @@ SLOPES = 0.6, 1.5   # of the voices' log odds over what is added: beyond these i
 SMOOTHING = 0.1   # to begin with, in all directions
 SHAPES = {"pitch": (2, len(postfilter.QUANTILES)), "correction": (2, 1 + N_ENVELOPE, N_ENVELOPE), "smoothing": (N_ENVELOPE, N_ENVELOPE),
           "spans": (len(phrasing.SPANS), 2, 4), "rest": (), "voicing": ()}  # in the file
-OPTIONAL = "pitch", "correction", "smoothing", "spans", "rest"
+ROUNDED = 1e-4    # what rounding in the file can make of a matrix, and more
 
 
 class Calibration(NamedTuple):
@@ -83,7 +83,7 @@ def measure(run, dataset, checkpoint="best"):
         filtered = np.stack([found.apply(voice) for voice in sung])
         some = np.concatenate(filtered[:, -SOUND_SECONDS * sr // recipe.frame_length:])
         sound = features.decode(some, recipe)
-        more, smoother = hearing.by_ear(wanted, hearing.hear(sound, sr, std), postfilter.moments(filtered.reshape(-1, filtered.shape[2])[:, -N_ENVELOPE:]),
+        more, smoother = hearing.by_ear(wanted, hearing.hear(sound, sr, std), postfilter.moments(np.concatenate(filtered)[:, -N_ENVELOPE:]),
                                         postfilter.moments(some[:, -N_ENVELOPE:]), sr)
         heard_map, smoothing = postfilter.then(heard_map, more), postfilter.bounded(smoothing + smoother)
         if step == 0:
@@ -202,16 +202,17 @@ def load(run):
         return Calibration()
     try:
         held = stored.read_json(path)
-        found = {name: None if held[name] is None and name in OPTIONAL else stored.numbers(held[name], shape, name) for name, shape in SHAPES.items()}
-        filtering = {name: found[name] for name in PostFilter._fields}
-        if any(value is None for value in filtering.values()):
-            filtering = None
-        elif np.any(np.diff(filtering["pitch"]) <= 0):
+        given = {name for name in SHAPES if held[name] is not None}
+
+        def numbers(name):
+            return stored.numbers(held[name], SHAPES[name], name)
+        filtering = PostFilter(*map(numbers, PostFilter._fields)) if given & set(PostFilter._fields) else None
+        if filtering and np.any(np.diff(filtering.pitch) <= 0):
             raise ValueError("pitch does not ascend")
-        elif np.abs(filtering["smoothing"]).max() > postfilter.MOST_SMOOTHING:
-            raise ValueError(f"smoothing reaches {np.abs(filtering['smoothing']).max():g}, above {postfilter.MOST_SMOOTHING:g}")
-        return Calibration(filtering and PostFilter(**filtering),
-                           None if found["spans"] is None else phrasing.Bounds(found["spans"], None if found["rest"] is None else float(found["rest"])), float(found["voicing"]))
+        if filtering and not np.allclose(postfilter.bounded(filtering.smoothing), filtering.smoothing, atol=ROUNDED):
+            raise ValueError(f"smoothing is not symmetric with directions from 0 to {postfilter.MOST_SMOOTHING:g}")
+        rest = float(numbers("rest")) if "rest" in given else None
+        return Calibration(filtering, phrasing.Bounds(numbers("spans"), rest) if "spans" in given else None, float(numbers("voicing")))
     except FileNotFoundError:
         return Calibration()
     except (KeyError, OSError, ValueError) as error:

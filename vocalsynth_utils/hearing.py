@@ -13,8 +13,6 @@ from . import descriptors, features, mel, postfilter, world
 from .descriptors import N_MFCC
 from .features import N_ENVELOPE
 
-RESPONSE = 1.0  # slopes that are to be so much smaller are smoothed by this; they follow a third to a half of it
-
 
 class Heard(NamedTuple):
     """What is heard of a sound.
@@ -84,7 +82,7 @@ def by_ear(wanted, heard, sung, sample, sr):
     stretch = move[1:] - np.eye(N_MFCC)
     shift = (move[0] + (heard.cepstra[0] - sample[0] @ E) @ stretch) @ back
     more = np.vstack([shift, np.eye(N_ENVELOPE) + E @ stretch @ back])
-    smoother = RESPONSE * E @ (np.eye(N_MFCC) - postfilter.transport(wanted.slopes, heard.slopes)[1:]) @ back
+    smoother = E @ (np.eye(N_MFCC) - postfilter.transport(wanted.slopes, heard.slopes)[1:]) @ back  # cautious: slopes follow a third to a half of it
     return more, (smoother + smoother.T) / 2
 
 
