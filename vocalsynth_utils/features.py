@@ -28,9 +28,10 @@ from .world import APERIODICITY, F0_CEIL, F0_DEFAULT, F0_FLOOR, LOG_F0, N_ENVELO
 
 FEATURES = ("raw", "fft", "world", "logmel")
 N_MELS = 64
-CHUNK_SECONDS = 60            # analysed or synthesised at a time: bounds memory, feeds every core
+CHUNK_SECONDS = 60            # analysed at a time: bounds memory, feeds every core
+PIECE_SECONDS = 15            # synthesised at a time: sound is soon there, and no core is left alone with the last of it for long
 MAX_THREADS = 4               # a chunk takes about 150 MB while it is worked on
-MOST_WAITING = 8              # chunks synthesised and not yet fetched
+MOST_WAITING = 8              # pieces synthesised and not yet fetched
 OVERLAP_SECONDS = 1.0         # of analysis on either side of a chunk, thrown away
 SEEK_SECONDS = 5.0            # how far from a chunk's end synthesis looks for an unvoiced frame to cut at
 
@@ -231,7 +232,7 @@ _SYNTHESISERS = {"world": lambda frames, recipe: world.synthesise(frames, recipe
 def _in_chunks(synthesise, blocks, n_frames, recipe):
     """Synthesise long generations in pieces, cut where the voice rests, joined by a fade one frame long."""
     hop = recipe.frame_length
-    step = max(2, CHUNK_SECONDS * recipe.sample_rate // hop)
+    step = max(2, PIECE_SECONDS * recipe.sample_rate // hop)
     reach = min(int(SEEK_SECONDS * recipe.sample_rate / hop), step // 2)
     fade = np.sin(0.5 * np.pi * np.arange(hop) / hop).astype(np.float32)  # equal power: the noises are not alike
     frames, have, cuts, tail = np.empty((n_frames, n_features(recipe)), np.float32), 0, [0], None
