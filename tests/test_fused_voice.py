@@ -64,48 +64,52 @@ def test_draws_do_not_depend_on_how_they_are_taken():
 
 def test_random_numbers_that_do_not_fit_are_refused():
     network = network_of(n_units=(8,))
-    voice = fused_voice.FusedVoice(network, 1.0, None, np.zeros(N), [np.zeros((1, 8))] * 2)
+    voices = fused_voice.FusedVoices(network, 1.0, None, np.zeros((1, N)), [np.zeros((1, 8))] * 2)
     with pytest.raises(ValueError, match="expected"):
-        voice.sing(np.zeros((3, 4)), np.zeros((3, 4)))
+        voices.sing(np.zeros((1, 3, 4)), np.zeros((1, 3, 4)))
 
 
 @pytest.mark.parametrize("lstm", ["fused", "lasagne"])
 def test_a_voice_taken_back_sings_on_as_if_nothing_had_come_after(lstm):
     network = network_of(n_units=(24,), lstm=lstm)
-    draws = stepping.Draws(network.head, 1)
-    (voice,), _ = fused_voice.begin(network, stepping.compile_voices(network), np.zeros((1, 3, N), np.float32), draws.take(1))
-    assert isinstance(voice, fused_voice.FusedVoice if lstm == "fused" else stepping.GraphVoice)
-    voice.sing(*draws.take(5))
-    before, numbers, others = voice.state(), draws.take(9), draws.take(9)
-    once = voice.sing(*numbers)
-    voice.go_back(before)
-    voice.sing(*others)
-    voice.go_back(before)
-    assert np.array_equal(voice.sing(*numbers), once) and np.ptp(once) > 0
+    draws = [stepping.Draws(network.head, seed) for seed in (1, 2, 3)]
+    numbers = [v[:, 0] for v in stepping.take(draws, 1)]
+    voices, _ = fused_voice.begin(network, stepping.compile_voices(network), np.zeros((3, 3, N), np.float32), numbers)
+    assert isinstance(voices, fused_voice.FusedVoices if lstm == "fused" else stepping.GraphVoices)
+    voices.sing(*stepping.take(draws, 5))
+    before, numbers, others, some = voices.state(), stepping.take(draws, 9), stepping.take(draws, 9), [0, 2]
+    once = voices.sing(*numbers)
+    voices.go_back(before)
+    voices.sing(*others)
+    voices.go_back([rows[some] for rows in before], some)
+    again = voices.sing(*(v[some] for v in numbers), some)
+    assert np.allclose(again, once[some], atol=1e-5) and np.ptp(once, axis=1).max() > 0
+    assert not np.allclose(voices.sing(*(v[[1]] for v in numbers), [1]), once[[1]], atol=1e-3)  # this one has sung others
 
 
 @pytest.mark.parametrize("lstm", ["fused", "lasagne"])
 def test_a_voice_that_forgets_sings_on_as_one_begun_with_its_newest_frame(lstm):
     network = network_of(n_units=(24,), lstm=lstm)
-    draws, together = stepping.Draws(network.head, 1), stepping.compile_voices(network)
-    (voice,), _ = fused_voice.begin(network, together, np.ones((1, 3, N), np.float32), draws.take(1))
-    newest, numbers = voice.sing(*draws.take(5))[-1:], draws.take(9)
-    before = voice.state()
-    voice.forget()
-    sung = voice.sing(*numbers)
-    (begun,), first = fused_voice.begin(network, together, newest[None], [v[:1] for v in numbers])
-    assert np.allclose(sung, np.concatenate([first, begun.sing(*(v[1:] for v in numbers))]), atol=1e-4)
-    voice.go_back(before)
-    assert not np.allclose(voice.sing(*numbers), sung, atol=1e-2)
+    draws, together = [stepping.Draws(network.head, seed) for seed in (1, 2)], stepping.compile_voices(network)
+    voices, _ = fused_voice.begin(network, together, np.ones((2, 3, N), np.float32), [v[:, 0] for v in stepping.take(draws, 1)])
+    newest, numbers = voices.sing(*stepping.take(draws, 5))[:, -1:], stepping.take(draws, 9)
+    before = voices.state()
+    expected = voices.sing(*numbers)
+    voices.go_back(before)
+    voices.forget([1])
+    sung = voices.sing(*numbers)
+    begun, first = fused_voice.begin(network, together, newest[1:], [v[1:, 0] for v in numbers])
+    assert np.allclose(sung[1:], np.concatenate([first[:, None], begun.sing(*(v[1:, 1:] for v in numbers))], axis=1), atol=1e-4)
+    assert np.allclose(sung[0], expected[0], atol=1e-5) and not np.allclose(sung[1], expected[1], atol=1e-2)
 
 
 def test_voices_begun_together_sing_as_each_alone():
     network, rng = network_of(n_units=(24,)), np.random.default_rng(3)
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)
-    numbers, later = stepping.random_numbers(rng, 3, network.head), stepping.random_numbers(rng, 40, network.head)
+    numbers, later = stepping.random_numbers(rng, 3, network.head), stepping.take([stepping.Draws(network.head, seed) for seed in range(3)], 40)
     together = stepping.compile_voices(network)
     voices, frames = fused_voice.begin(network, together, primers, numbers)
-    sung = [voice.sing(*later) for voice in voices]
+    sung = voices.sing(*later)
     for i in range(3):
-        (alone,), first = fused_voice.begin(network, together, primers[i:i + 1], [v[i:i + 1] for v in numbers])
-        assert np.allclose(first[0], frames[i], atol=1e-5) and np.allclose(alone.sing(*later), sung[i], atol=1e-3)
+        alone, first = fused_voice.begin(network, together, primers[i:i + 1], [v[i:i + 1] for v in numbers])
+        assert np.allclose(first[0], frames[i], atol=1e-5) and np.allclose(alone.sing(*(v[i:i + 1] for v in later))[0], sung[i], atol=1e-3)

@@ -39,23 +39,30 @@ def frames(n, voiced, step, level=0.0):
 
 
 class Plays:
-    """A voice whose blocks are written down beforehand; draws are of no use to it."""
+    """Voices whose blocks are written down beforehand; draws are of no use to them."""
 
-    def __init__(self, blocks):
-        self.blocks, self.at, self.sung, self.forgot = blocks, 0, 0, []
+    def __init__(self, *blocks):
+        self.blocks, self.at, self.sung, self.forgot = blocks, np.zeros(len(blocks), int), [0] * len(blocks), [[] for _ in blocks]
 
-    def sing(self, uniform, normal):
-        self.at, self.sung = self.at + 1, self.sung + 1
-        return SCALING.apply(self.blocks[min(self.sung, len(self.blocks)) - 1][:len(uniform)]).astype(np.float32)
+    def sing(self, uniform, normal, which):
+        made = []
+        for i in which:
+            self.at[i], self.sung[i] = self.at[i] + 1, self.sung[i] + 1
+            made.append(SCALING.apply(self.blocks[i][min(self.sung[i], len(self.blocks[i])) - 1][:uniform.shape[1]]).astype(np.float32))
+        return np.stack(made)
 
-    def state(self):
-        return self.at
+    def state(self, which=slice(None)):
+        return [self.at[which].copy()]
 
-    def go_back(self, state):
-        self.at = state
+    def go_back(self, state, which):
+        self.at[which] = state[0]
 
-    def forget(self):
-        self.forgot.append(self.at)
+    def forget(self, which):
+        for i in which:
+            self.forgot[i].append(self.at[i])
+
+
+NO_DRAWS = types.SimpleNamespace(take=lambda n: (np.zeros((n, 1)), np.zeros((n, 1))))
 
 
 ANYTHING = [[-np.inf] * 4, [np.inf] * 4]
@@ -68,11 +75,10 @@ def bounds_of(low=(0.3, 0.5, -20.0), high=(0.9, 2.0, 20.0), passage=ANYTHING, re
 
 def sung(blocks, n_frames, bounds=bounds_of(), heard=None):
     """What `Phrasing.sing` makes of a voice: the frames, not scaled, and how many blocks were asked for, and kept."""
-    voice = Plays(blocks)
-    draws = types.SimpleNamespace(take=lambda n: (np.zeros((n, 1)), np.zeros((n, 1))))
+    voices = Plays(blocks)
     heard = frames(HALF + 1, 0.6, 1.0) if heard is None else heard
-    made = list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voice, draws, n_frames, SCALING.apply(heard).astype(np.float32)))
-    return SCALING.invert(np.concatenate(made)), voice.sung, voice.at
+    made = list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voices, [NO_DRAWS], n_frames, SCALING.apply(heard).astype(np.float32)[None]))
+    return SCALING.invert(np.concatenate(made, axis=1)[0]), voices.sung[0], voices.at[0]
 
 
 def test_seconds_against_plain_sums():
@@ -161,15 +167,23 @@ def test_at_a_rest_all_is_forgotten(quiet, voiced, level, forgets, monkeypatch):
     monkeypatch.setattr(phrasing, "REST_SECONDS", 0.15)  # 3 of these frames
     blocks = [frames(HALF, 0.6, 1.0), frames(HALF, 0.6, 1.0), frames(HALF, 0.6, 1.0)]
     blocks[1][-quiet:] = frames(quiet, voiced, 0.0, level)  # it ends unvoiced and quiet, or not so
-    voice = Plays(blocks)
+    voices = Plays(blocks, [frames(HALF, 0.6, 1.0)])
     bounds = bounds_of(ANYTHING[0][:3], ANYTHING[1][:3], rest=-30.0)
-    draws = types.SimpleNamespace(take=lambda n: (np.zeros((n, 1)), np.zeros((n, 1))))
-    heard = SCALING.apply(frames(HALF + 1, 0.6, 1.0)).astype(np.float32)
-    list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voice, draws, 3 * HALF, heard))
-    assert voice.forgot == ([2] if forgets else [])
-    voice = Plays(blocks)
-    list(phrasing.Phrasing(SCALING, bounds._replace(rest=None), HALF, 16000).sing(voice, draws, 3 * HALF, heard))
-    assert voice.forgot == []
+    heard = np.stack(2 * [SCALING.apply(frames(HALF + 1, 0.6, 1.0)).astype(np.float32)])
+    list(phrasing.Phrasing(SCALING, bounds, HALF, 16000).sing(voices, 2 * [NO_DRAWS], 3 * HALF, heard))
+    assert voices.forgot == [[2] if forgets else [], []]
+    voices = Plays(blocks, blocks)
+    list(phrasing.Phrasing(SCALING, bounds._replace(rest=None), HALF, 16000).sing(voices, 2 * [NO_DRAWS], 3 * HALF, heard))
+    assert voices.forgot == [[], []]
+
+
+def test_of_several_voices_only_those_out_of_bounds_are_taken_back():
+    good, bad, worse = frames(HALF, 0.6, 1.0), frames(HALF, 1.0, 4.0), frames(HALF, 1.0, 9.0)
+    voices = Plays([good], [bad, good], [worse, bad] + [worse] * phrasing.TRIES)
+    heard = np.stack(3 * [SCALING.apply(frames(HALF + 1, 0.6, 1.0)).astype(np.float32)])
+    (made,) = phrasing.Phrasing(SCALING, bounds_of(), HALF, 16000).sing(voices, 3 * [NO_DRAWS], HALF, heard)
+    assert voices.sung == [1, 2, phrasing.TRIES] and list(voices.at) == [1, 1, 1]
+    assert all(np.allclose(SCALING.invert(m), wanted, atol=1e-4) for m, wanted in zip(made, (good, good, bad)))
 
 
 def pitched(log_f0):

@@ -4,11 +4,13 @@ A mixture's draws tremble and are a little dull, what is sung is not quite
 as high and as low as the voice, the vocoder colours what it synthesises, and a network that hears
 itself is voiced a little more or less often than the voice.  These are fixed
 faults, so they are measured once and undone.  Several voices of the run sing, and
-some of that becomes sound, which is listened to beside the recording's training
-part.  The log odds of voice are shifted until as much of it is heard to be voiced;
+some of that becomes sound, which is listened to beside the recording.  The log
+odds of voice are shifted until as much of it is heard to be voiced;
 the `postfilter` maps the pitch and the envelope of the frames, and smooths them,
 until the mel-frequency cepstrum has the same mean and covariance and its slopes
-are as large.  The validation and the test part are not looked at.
+are as large.  A voice changes in the course of an hour, and what it sings is to go on from
+where the recording is now: the validation part, the newest that may be looked at, counts
+for more than its length.  The test part is not looked at.
 """
 import json
 from typing import NamedTuple, Optional
@@ -22,9 +24,11 @@ from .postfilter import PostFilter
 
 SECONDS = 60
 VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
+GROUP = 8         # of them at a time: a core each
 SOUND_SECONDS = 8   # of each become sound, which costs more: the last ones, longest after the voice that primed them
 SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
-HEARD_SECONDS = 1200  # of the training part, in stretches
+HEARD_SECONDS = 1200  # of the recording's training part, in stretches
+RECENT = 0.25     # of what is heard of the recording is its validation part: half of it would be too much where that is a chapter of its own
 STRETCH_SECONDS = 60
 SEED = 1_000_003  # apart from the seeds people choose
 LEAST_VOICING, MOST_VOICING = 0.03, 1.0  # bounds on a step of the log odds of voice: less differs by no more than chance
@@ -70,7 +74,7 @@ def measure(run, dataset, checkpoint="best"):
     Calibration
     """
     recipe, sr = run.recipe, run.recipe.sample_rate
-    rows, y = _stretches(dataset)
+    rows, y = _reference(dataset)
     std = float(np.std(y)) or 1.0
     wanted = hearing.hear(y, sr, std)
     del y  # as large as everything else together
@@ -106,10 +110,18 @@ class _Own(NamedTuple):
         return PostFilter(postfilter.pitch_map(self.pitches, postfilter.pitches(frames)), np.stack(correction), smoothing)
 
 
-def _stretches(dataset):
-    """The training part's rows (n_rows, n_features) and samples (n_samples,), float; of a long one some of each minute."""
-    first, end = dataset.ranges["train"]
-    length, most = round(STRETCH_SECONDS / ROW_SECONDS), HEARD_SECONDS // STRETCH_SECONDS
+def _reference(dataset):
+    """The recording's rows (n_rows, n_features) and samples (n_samples,), float: the training part, and the validation part as often as makes it RECENT of all."""
+    train = _stretches(dataset, "train", HEARD_SECONDS)
+    valid = _stretches(dataset, "valid", HEARD_SECONDS * RECENT)
+    times = max(1, round(RECENT / (1 - RECENT) * len(train[0]) / len(valid[0])))
+    return [np.concatenate([a] + times * [b]) for a, b in zip(train, valid)]
+
+
+def _stretches(dataset, part, seconds):
+    """A part's rows and samples, as `_reference`; of more than so many seconds some of each minute."""
+    first, end = dataset.ranges[part]
+    length, most = round(STRETCH_SECONDS / ROW_SECONDS), int(seconds // STRETCH_SECONDS)
     if end - first <= most * length:
         starts, length = [first], end - first
     else:
@@ -142,14 +154,17 @@ class _Choir:
         self.voicing = voicing
         rng, recipe = np.random.default_rng([SEED, VOICES]), self.run.recipe
         numbers, n_frames = stepping.random_numbers(rng, VOICES, self.network.head), SECONDS * recipe.sample_rate // recipe.frame_length
-        voices, firsts = fused_voice.begin(self.network, self.together, self.primers, numbers, bounds=self.bounds)
+        groups = []
+        for first in range(0, VOICES, GROUP):
+            some = slice(first, first + GROUP)
+            groups.append((some, *fused_voice.begin(self.network, self.together, self.primers[some], [v[some] for v in numbers], bounds=self.bounds)))
 
-        def one(i):
-            draws, heard = stepping.Draws(self.network.head, [SEED, i]), np.concatenate([self.primers[i], firsts[i:i + 1]])
-            rest = stepping.sing_on(voices[i], draws, n_frames - 1, heard, self.phrasing)
-            return self.run.scaling.invert(np.concatenate([firsts[i:i + 1], *rest]))
-        in_parallel = isinstance(voices[0], fused_voice.FusedVoice)  # a compiled graph has one set of buffers
-        return np.stack(features.over_cores(one, range(VOICES)) if in_parallel else [one(i) for i in range(VOICES)])
+        def one(group):
+            some, voices, firsts = group
+            draws, heard = [stepping.Draws(self.network.head, [SEED, i]) for i in range(VOICES)[some]], np.concatenate([self.primers[some], firsts[:, None]], axis=1)
+            return np.concatenate([firsts[:, None], *stepping.sing_on(voices, draws, n_frames - 1, heard, self.phrasing)], axis=1)
+        in_parallel = fused_voice.serves(self.network)  # a compiled graph has one set of buffers
+        return self.run.scaling.invert(np.concatenate(features.over_cores(one, groups) if in_parallel else [one(group) for group in groups]))
 
 
 def _as_often_voiced(sing, wanted, sung):

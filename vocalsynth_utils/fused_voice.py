@@ -1,4 +1,4 @@
-"""Free running of a WORLD network in C++: `stepping.GraphVoice` without a trip through Python at each frame.
+"""Free running of a WORLD network in C++: `stepping.GraphVoices` without a trip through Python at each frame.
 
 The equations are those of `losses.WorldHead` and `fused_lstm`; the same random
 numbers give the same frames as the compiled graph, up to rounding.
@@ -14,14 +14,14 @@ _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 
 
 class _Layer(ctypes.Structure):
-    _fields_ = [(name, _p) for name in ("shape", "W_in", "W_hid", "bias", "w_cell", "hid", "cell", "scratch", "workspace")] + [("n_units", _long)]
+    _fields_ = [("shape", _p), ("workspace", _p), ("n_units", _long)]
 
 
 class _Dense(ctypes.Structure):
-    _fields_ = [("n_inputs", _long), ("n_outputs", _long), ("rectified", _long), ("W", _p), ("b", _p), ("out", _p)]
+    _fields_ = [("n_inputs", _long), ("n_outputs", _long), ("rectified", _long), ("packed", _p), ("b", _p), ("out", _p)]
 
 
-class _Voice(ctypes.Structure):
+class _Voices(ctypes.Structure):
     _fields_ = ([(name, _long) for name in ("n_layers", "n_mixtures", "n_envelope")]
                 + [(name, _p) for name in ("layers", "voicing", "pitch", "envelope", "given")]
                 + [(name, _float) for name in ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", "pitch_temperature", "temperature")]
@@ -29,12 +29,12 @@ class _Voice(ctypes.Structure):
 
 
 def serves(network):
-    """True for a network that `FusedVoice` can run: fused LSTM layers under a `WorldHead`."""
+    """True for a network that `FusedVoices` can run: fused LSTM layers under a `WorldHead`."""
     return isinstance(network.head, losses.WorldHead) and all(isinstance(layer, FusedLSTMLayer) for layer in network.lstms)
 
 
 def begin(network, together, primers, numbers, temperature=1.0, bounds=None):
-    """Prime a voice, or several together, and draw the first frame of each.
+    """Prime some voices, and draw the first frame of each.
 
     Parameters
     ----------
@@ -49,19 +49,15 @@ def begin(network, together, primers, numbers, temperature=1.0, bounds=None):
 
     Returns
     -------
-    voices : list of `FusedVoice`, or of `stepping.GraphVoice` where that does not serve
+    voices : `FusedVoices`, or `stepping.GraphVoices` where these do not serve
     frames : float32 array of shape (n_voices, n_features)
     """
     frames, state = together(primers, None, *numbers)
-    voices = []
-    for i, frame in enumerate(frames):
-        own = [s[i:i + 1] for s in state]
-        voices.append(FusedVoice(network, temperature, bounds, frame, own) if serves(network) else stepping.GraphVoice(together, frame, own))
-    return voices, frames
+    return FusedVoices(network, temperature, bounds, frames, state) if serves(network) else stepping.GraphVoices(together, frames, state), frames
 
 
-class FusedVoice:
-    """One voice that goes on singing.
+class FusedVoices(stepping.Voices):
+    """Voices that go on singing, at once: so many take the weights from memory one time.
 
     Parameters
     ----------
@@ -70,64 +66,36 @@ class FusedVoice:
     temperature : float
     bounds : (low, high), optional
         See `stepping.compile_step`.
-    frame : float array of shape (n_features,)
-        The newest frame, which the network has not heard.
-    state : list of arrays (1, n_units)
+    frames : float array of shape (n_voices, n_features)
+        The newest ones, which the network has not heard.
+    state : list of arrays (n_voices, n_units)
         hid and cell of each LSTM layer.
     """
 
     block = stepping.BLOCK  # frames that are worth being asked for at once
 
-    def __init__(self, network, temperature, bounds, frame, state):
+    def __init__(self, network, temperature, bounds, frames, state):
+        super().__init__(frames, state)
         self._kept = []  # every array that the structures point to
-        self._state = []  # those of them that change as it sings
         head, n = network.head, network.lstms[-1].num_units
-        layers = (_Layer * len(network.lstms))(*(self._layer(layer, *pair) for layer, pair in zip(network.lstms, zip(state[::2], state[1::2]))))
+        layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
         dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
         low, high = (self._pointer(b) for b in bounds) if bounds is not None else (None, None)
         self._kept.append(layers)
-        self._voice = _Voice(len(layers), head.n_mixtures, head.n_envelope, ctypes.addressof(layers), *dense, self._pointer(np.empty(n + losses.FRAME)),
-                             head.unvoiced, head.voiced, losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature,
-                             low, high)
-        self._frame = np.array(frame, np.float32)
-        self._state.append(self._frame)
+        self._voices = _Voices(len(layers), head.n_mixtures, head.n_envelope, ctypes.addressof(layers), *dense,
+                               self._pointer(np.empty((self.n_voices, n + losses.FRAME))), head.unvoiced, head.voiced, losses.MIN_PITCH_SIGMA,
+                               losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature, low, high)
 
-    def sing(self, uniform, normal):
-        """The next frames.
-
-        Parameters
-        ----------
-        uniform : float32 array of shape (n_frames, n_uniform), in (0, 1)
-        normal : float32 array of shape (n_frames, n_normal)
-
-        Returns
-        -------
-        float32 array of shape (n_frames, n_features)
-        """
-        v = self._voice
-        uniform, normal = (np.ascontiguousarray(a, np.float32) for a in (uniform, normal))
-        if uniform.shape[1:] != (1 + 2 * v.n_mixtures,) or normal.shape != (len(uniform), 1 + v.n_envelope):
+    def _sing(self, uniform, normal, frames, state):
+        v = self._voices
+        (n_voices, n_frames), widths = uniform.shape[:2], (1 + 2 * v.n_mixtures, 1 + v.n_envelope)
+        if (uniform.shape[2], normal.shape[2]) != widths:
             raise ValueError(f"uniform has shape {uniform.shape} and normal {normal.shape}; "
-                             f"expected (n_frames, {1 + 2 * v.n_mixtures}) and (n_frames, {1 + v.n_envelope})")
-        frames = np.empty((len(uniform), 2 + v.n_envelope), np.float32)
-        native.library().world_voice_f32(native.byref(v), native.long(len(frames)),
-                                         *map(native.pointer, (self._frame, uniform, normal, frames)))
-        return frames
-
-    def state(self):
-        """All that the next frame follows from, to `go_back` to."""
-        return [array.copy() for array in self._state]
-
-    def go_back(self, state):
-        """Sing on from a `state` of before, as if nothing had come after it."""
-        for array, value in zip(self._state, state):
-            array[:] = value
-
-    def forget(self):
-        """Sing on from the newest frame alone, in the state before any step."""
-        for array in self._state:
-            if array is not self._frame:
-                array[:] = 0
+                             f"expected (n_voices, n_frames, {widths[0]}) and (n_voices, n_frames, {widths[1]})")
+        sung = np.empty((n_voices, n_frames, 2 + v.n_envelope), np.float32)
+        native.library().world_voices_f32(native.byref(v), native.long(n_voices), native.long(n_frames), native.pointer(frames),
+                                          native.pointers(state[::2]), native.pointers(state[1::2]), *map(native.pointer, (uniform, normal, sung)))
+        return sung
 
     def _pointer(self, array):
         self._kept.append(np.array(array, np.float32, order="C"))
@@ -138,17 +106,16 @@ class FusedVoice:
         self._kept.append(table)
         return ctypes.addressof(table)
 
-    def _layer(self, layer, hid, cell):
+    def _layer(self, layer):
         n = layer.num_units
-        shape = native.Lstm(1, 1, layer.W_in_to_ingate.get_value(borrow=True).shape[0], n, 1, KINDS[layer.nonlinearity_cell],
+        shape = native.Lstm(1, self.n_voices, layer.W_in_to_ingate.get_value(borrow=True).shape[0], n, 1, KINDS[layer.nonlinearity_cell],
                             KINDS[layer.nonlinearity], layer.form == "lasagne-0.1", 1, 0)
         self._kept.append(shape)
         gates = [self._pointers(layer._gate_params(prefix)) for prefix in ("W_in_to_", "W_hid_to_", "b_")]
         peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
-        workspace = np.empty(native.function("lstm_workspace", "float32")(native.byref(shape)))
-        moving = [self._pointer(hid[0]), self._pointer(cell[0])]
-        self._state += self._kept[-2:]
-        return _Layer(ctypes.addressof(shape), *gates, peepholes, *moving, self._pointer(np.empty(6 * n)), self._pointer(workspace), n)
+        workspace = self._pointer(np.empty(native.function("lstm_workspace", "float32")(native.byref(shape))))
+        native.library().lstm_prepare_f32(native.byref(shape), *map(ctypes.c_void_p, (*gates, peepholes, workspace)))
+        return _Layer(ctypes.addressof(shape), workspace, n)
 
     def _denses(self, output):
         """The dense layers that end in `output`, in order, as a C array's address."""
@@ -157,8 +124,11 @@ class FusedVoice:
             chain.insert(0, chain[0].input_layer)
         made = []
         for layer in chain:
-            W, b = layer.W.get_value(borrow=True), layer.b.get_value(borrow=True)
-            made.append(_Dense(*W.shape, layer is not output, self._pointer(W), self._pointer(b), self._pointer(np.empty(len(b)))))
+            W, b = (np.ascontiguousarray(v.get_value(borrow=True)) for v in (layer.W, layer.b))
+            width = native.library().panel_width_f32(native.long(len(b)))
+            packed = self._pointer(np.empty((len(W), width)))
+            native.library().pack_f32(*map(native.long, W.shape), native.pointer(W), ctypes.c_void_p(packed))
+            made.append(_Dense(*W.shape, layer is not output, packed, self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.empty((self.n_voices, width)))))
         array = (_Dense * len(made))(*made)
         self._kept.append(array)
         return ctypes.addressof(array)

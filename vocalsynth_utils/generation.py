@@ -85,9 +85,9 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
     """
     draws = Draws(network.head, seed)
     together = compile_voices(network, temperature, bounds)
-    (voice,), first = fused_voice.begin(network, together, np.asarray(primer)[None], draws.take(1), temperature, bounds)
+    voices, first = fused_voice.begin(network, together, np.asarray(primer)[None], draws.take(1), temperature, bounds)
     done = 0
-    for block in itertools.chain([first], sing_on(voice, draws, n_frames - 1, np.concatenate([primer, first]), phrasing)):
+    for (block,) in itertools.chain([first[None]], sing_on(voices, [draws], n_frames - 1, np.concatenate([primer, first])[None], phrasing)):
         yield block
         done += len(block)
         if on_frame:

@@ -128,7 +128,7 @@ def library():
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"{path.name} does not load: {error}") from None
-    for name in ("lstm_workspace_f32", "lstm_workspace_f64"):
+    for name in ("lstm_workspace_f32", "lstm_workspace_f64", "panel_width_f32"):
         getattr(loaded, name).restype = ctypes.c_long
     for name in ("squared_error_f32", "squared_error_f64", "squared_sum_f32", "squared_sum_f64"):
         getattr(loaded, name).restype = ctypes.c_double

@@ -27,7 +27,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from . import world
+from . import stepping, world
 from .descriptors import DB
 from .features import LOG_F0, N_ENVELOPE, VOICING
 from .scaling import Scaling
@@ -64,44 +64,51 @@ class Phrasing(NamedTuple):
     half: int
     sr: int
 
-    def sing(self, voice, draws, n_frames, heard):
-        """The next frames of a voice, half a second at a time.
+    def sing(self, voices, draws, n_frames, heard):
+        """The next frames of some voices, half a second at a time.
 
         Parameters
         ----------
-        voice : fused_voice.FusedVoice or stepping.GraphVoice
-        draws : stepping.Draws
+        voices : stepping.Voices
+        draws : list of stepping.Draws
+            One for each voice.
         n_frames : int
-        heard : float32 array of shape (n_heard, n_features)
+        heard : float32 array of shape (n_voices, n_heard, n_features)
             What was sung before; without half a second of it the first one is not judged.
 
         Yields
         ------
-        float32 array of shape (n, n_features)
+        float32 array of shape (n_voices, n, n_features)
             n_frames together.
         """
-        frames = self.scaling.invert(heard)
-        sung = list(halves(frames[(len(frames) - 1) % self.half:], self.half, self.sr))
+        heard = [self.scaling.invert(frames) for frames in heard]
+        sung, newest = [list(halves(frames[(len(frames) - 1) % self.half:], self.half, self.sr)) for frames in heard], [frames[-1:] for frames in heard]
         while n_frames:
-            n, before, newest, best = min(self.half, n_frames), voice.state(), frames[-1:], None
+            n, before, best, left = min(self.half, n_frames), voices.state(), [None] * len(draws), list(range(len(draws)))
             for attempt in range(TRIES):
-                block = voice.sing(*draws.take(n))
-                frames = np.concatenate([newest, self.scaling.invert(block)])
-                this = list(halves(frames, self.half, self.sr))
-                lately = np.array((sung + this)[-SPANS[-1]:])
-                outside = self.outside(lately) if this else 0.0
-                if outside == 0 and (not this or attempt >= TRIES // 2 or self.leads_back(lately)):
+                again = []
+                for i, block in zip(left, voices.sing(*stepping.take([draws[i] for i in left], n), left)):
+                    frames = np.concatenate([newest[i], self.scaling.invert(block)])
+                    this = list(halves(frames, self.half, self.sr))
+                    lately = np.array((sung[i] + this)[-SPANS[-1]:])
+                    outside = self.outside(lately) if this else 0.0
+                    good = outside == 0 and (not this or attempt >= TRIES // 2 or self.leads_back(lately))
+                    if good or best[i] is None or outside < best[i][0]:
+                        best[i] = outside, block, frames, this, voices.state([i])
+                    if not good:
+                        again.append(i)
+                left = again
+                if not left:
                     break
-                if best is None or outside < best[0]:
-                    best = outside, block, frames, this, voice.state()
-                voice.go_back(before)
-            else:
-                outside, block, frames, this, after = best
-                voice.go_back(after)
-            if self.rests(frames):
-                voice.forget()
-            sung, n_frames = (sung + this)[-SPANS[-1]:], n_frames - n
-            yield block
+                voices.go_back([rows[left] for rows in before], left)
+            for i, (_, _, frames, this, after) in enumerate(best):
+                if i in left:
+                    voices.go_back(after, [i])
+                if self.rests(frames):
+                    voices.forget([i])
+                sung[i], newest[i] = (sung[i] + this)[-SPANS[-1]:], frames[-1:]
+            n_frames -= n
+            yield np.stack([block for _, block, *_ in best])
 
     def outside(self, sung):
         """How far the second that ends with the newest of `halves`, (n_halves, 4), is out of bounds, in units of their width; its pitch does not matter."""

@@ -94,67 +94,105 @@ def compile_voices(network, temperature=1.0, bounds=None):
     return step
 
 
-def sing_on(voice, draws, n_frames, heard, phrasing=None):
-    """The next frames of a voice, in blocks.
+def sing_on(voices, draws, n_frames, heard, phrasing=None):
+    """The next frames of some voices, in blocks.
 
     Parameters
     ----------
-    voice : fused_voice.FusedVoice or GraphVoice
-    draws : Draws
+    voices : Voices
+    draws : list of Draws
+        One for each voice.
     n_frames : int
-    heard : float32 array of shape (n_heard, n_features)
+    heard : float32 array of shape (n_voices, n_heard, n_features)
         What came before.
     phrasing : phrasing.Phrasing, optional
 
     Yields
     ------
-    float32 array of shape (n, n_features)
+    float32 array of shape (n_voices, n, n_features)
         n_frames together.
     """
     if phrasing:
-        yield from phrasing.sing(voice, draws, n_frames, heard)
+        yield from phrasing.sing(voices, draws, n_frames, heard)
         return
-    for done in range(0, n_frames, voice.block):
-        yield voice.sing(*draws.take(min(voice.block, n_frames - done)))
+    for done in range(0, n_frames, voices.block):
+        yield voices.sing(*take(draws, min(voices.block, n_frames - done)))
 
 
-class GraphVoice:
-    """One voice that goes on singing, a frame at a time by the compiled graph.
+def take(draws, n):
+    """The numbers for the next `n` frames of some voices, from a `Draws` for each: uniform (n_voices, n, n_uniform), normal (n_voices, n, n_normal)."""
+    return tuple(map(np.stack, zip(*(d.take(n) for d in draws))))
+
+
+EACH = slice(None)  # of the voices
+
+
+class Voices:
+    """Voices that go on singing, all of them or some, which an index array names.
+
+    Parameters
+    ----------
+    frames : float array of shape (n_voices, n_features)
+        The newest ones, which the network has not heard.
+    state : list of arrays (n_voices, n_units)
+        hid and cell of each LSTM layer.
+    """
+
+    def __init__(self, frames, state):
+        self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
+        self.n_voices = len(frames)
+
+    def sing(self, uniform, normal, which=EACH):
+        """Their next frames, given random numbers from `take`: (n_voices, n_frames, n_features)."""
+        carried = self.state(which)
+        sung = self._sing(*(np.ascontiguousarray(v, np.float32) for v in (uniform, normal)), carried[0], carried[1:])
+        self.go_back(carried, which)
+        return sung
+
+    def _sing(self, uniform, normal, frames, state):
+        """As `sing`; `frames` and `state` are changed in place."""
+        raise NotImplementedError
+
+    def state(self, which=EACH):
+        """All that their next frames follow from, to `go_back` to: a list of arrays with a row for each."""
+        return [np.array(array[which], order="C") for array in self._carried]
+
+    def go_back(self, state, which=EACH):
+        """Sing on from a `state` of before, as if nothing had come after it."""
+        for array, rows in zip(self._carried, state):
+            array[which] = rows
+
+    def forget(self, which=EACH):
+        """Sing on from the newest frame alone, in the state before any step."""
+        for array in self._carried[1:]:
+            array[which] = 0
+
+
+class GraphVoices(Voices):
+    """Voices that go on singing, a frame at a time by the compiled graph.
 
     Parameters
     ----------
     together : callable
         From `compile_voices`.
-    frame : float32 array of shape (n_features,)
-        The newest frame, which the network has not heard.
-    state : list of arrays (1, n_units)
-        hid and cell of each LSTM layer.
+    frames, state
+        See `Voices`.
     """
 
     block = 1  # frames that are worth being asked for at once
 
-    def __init__(self, together, frame, state):
-        self._together, self._frame, self._state = together, frame, state
+    def __init__(self, together, frames, state):
+        super().__init__(frames, state)
+        self._together = together
 
-    def sing(self, uniform, normal):
-        """The next frames (n_frames, n_features), given random numbers from `Draws.take`."""
-        frames = np.empty((len(uniform), len(self._frame)), np.float32)
-        for i in range(len(frames)):
-            frame, self._state = self._together(self._frame[None, None], self._state, uniform[i:i + 1], normal[i:i + 1])
-            frames[i] = self._frame = frame[0]
-        return frames
-
-    def state(self):
-        """All that the next frame follows from, to `go_back` to."""
-        return self._frame, self._state
-
-    def go_back(self, state):
-        """Sing on from a `state` of before, as if nothing had come after it."""
-        self._frame, self._state = state
-
-    def forget(self):
-        """Sing on from the newest frame alone, in the state before any step."""
-        self._state = None
+    def _sing(self, uniform, normal, frames, state):
+        sung = np.empty((*uniform.shape[:2], frames.shape[1]), np.float32)
+        for i in range(uniform.shape[1]):
+            sung[:, i], now = self._together(frames[:, None], state, uniform[:, i], normal[:, i])
+            frames[:] = sung[:, i]
+            for array, rows in zip(state, now):
+                array[:] = rows
+        return sung
 
 
 def load_network(run, checkpoint="best"):

@@ -247,6 +247,26 @@ template <class real> static void copy_peepholes(const real *const *w_cell, long
         else memset(to + g * H, 0, H * sizeof(real));
 }
 
+// What the forward pass keeps in its workspace: bias, peepholes and, where there is more than one step, the weights in panels.
+template <class real>
+static void prepare(const Lstm *s, const real *const *W_in, const real *const *W_hid, const real *const *bias,
+                    const real *const *w_cell, bool packs, const Arrays<real> &a)
+{
+    const long H = s->n_units, wide = Panel<real>::width(4 * H);
+    memset(a.start, 0, wide * sizeof(real));
+    for (long g = 0; g < 4; ++g)
+        memcpy(a.start + g * H, bias[g], H * sizeof(real));
+    copy_peepholes(w_cell, H, a.w_cell);
+    if (s->n_inputs) {
+        if (wide > 4 * H) memset(a.packed_in, 0, s->n_inputs * wide * sizeof(real));
+        for (long g = 0; g < 4; ++g) pack(W_in[g], s->n_inputs, H, H, 1, 0, g * H, s->n_inputs, a.packed_in);
+    }
+    if (packs) {
+        if (wide > 4 * H) memset(a.packed, 0, H * wide * sizeof(real));
+        for (long g = 0; g < 4; ++g) pack(W_hid[g], H, H, H, 1, 0, g * H, H, a.packed);
+    }
+}
+
 template <class real>
 static int forward(const Lstm *s, const real *x, const real *const *W_in, const real *const *W_hid,
                    const real *const *bias, const real *const *w_cell, const real *hid_init, const real *cell_init,
@@ -257,19 +277,7 @@ static int forward(const Lstm *s, const real *x, const real *const *W_in, const 
     workspace_parts(s, &a, workspace);
     a.shape = s;
     a.x = x, a.W_hid = W_hid, a.hid_init = hid_init, a.cell_init = cell_init, a.gates = gates, a.hid = hid, a.cell = cell;
-    const long H = s->n_units, wide = Panel<real>::width(4 * H);
-    memset(a.start, 0, wide * sizeof(real));
-    for (long g = 0; g < 4; ++g)
-        memcpy(a.start + g * H, bias[g], H * sizeof(real));
-    copy_peepholes(w_cell, H, a.w_cell);
-    if (s->n_inputs) {
-        if (wide > 4 * H) memset(a.packed_in, 0, s->n_inputs * wide * sizeof(real));
-        for (long g = 0; g < 4; ++g) pack(W_in[g], s->n_inputs, H, H, 1, 0, g * H, s->n_inputs, a.packed_in);
-    }
-    if (s->n_steps > 1) {
-        if (wide > 4 * H) memset(a.packed, 0, H * wide * sizeof(real));
-        for (long g = 0; g < 4; ++g) pack(W_hid[g], H, H, H, 1, 0, g * H, H, a.packed);
-    }
+    prepare(s, W_in, W_hid, bias, w_cell, s->n_steps > 1, a);
     in_parallel(s->n_threads, forward_share<real>, &a);
     return 0;
 }
@@ -302,6 +310,30 @@ static int backward(const Lstm *s, const real *const *W_hid, const real *const *
         for (long j = 0; j < 3 * H; ++j) d_w_cell[j] += a.d_sums[k * 7 * H + 4 * H + j];
     }
     return 0;
+}
+
+// One step of several sequences after another, by a workspace that has been prepared once: the state is carried on in place.
+// x (n_rows, n_inputs), hid, cell (n_rows, n_units), n_rows at most the n_batch it was prepared for.
+extern "C" void lstm_step_f32(const Lstm *s, long n_rows, const float *x, float *hid, float *cell, float *workspace)
+{
+    Arrays<float> a = {};
+    workspace_parts(s, &a, workspace);
+    const long H = s->n_units, wide = Panel<float>::width(4 * H);
+    float *gates = a.dz, *row = a.rows, *fresh = a.dh;
+    small_product(n_rows, s->n_inputs, 4 * H, x, s->n_inputs, a.packed_in, a.start, 0, a.product, wide);
+    small_product(n_rows, H, 4 * H, hid, H, a.packed, a.product, wide, a.product, wide);
+    for (long b = 0; b < n_rows; ++b) {
+        forward_row(s, a.w_cell, a.product + b * wide, gates, cell + b * H, fresh, hid + b * H, row);
+        memcpy(cell + b * H, fresh, H * sizeof(float));
+    }
+}
+
+extern "C" void lstm_prepare_f32(const Lstm *s, const float *const *W_in, const float *const *W_hid, const float *const *bias,
+                                 const float *const *w_cell, float *workspace)
+{
+    Arrays<float> a = {};
+    workspace_parts(s, &a, workspace);
+    prepare(s, W_in, W_hid, bias, w_cell, true, a);
 }
 
 #define ENTRY_POINTS(real, suffix)                                                                                    \

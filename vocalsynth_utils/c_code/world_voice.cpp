@@ -1,83 +1,103 @@
-// Free running of a network of WORLD frames, one voice: LSTM layers, voicing, pitch, envelope,
-// each frame fed back as the next input.  Nothing but the weights' way from memory takes time.
+// Free running of a network of WORLD frames, several voices at once: LSTM layers, voicing, pitch,
+// envelope, each frame fed back as the next input.  The weights' way from memory takes the time,
+// and that they take once for all voices.
 //
-// A frame is log F0, voicing, then n_envelope more.  Random numbers come from outside:
-// uniform (n_frames, 1 + 2 n_mixtures), normal (n_frames, 1 + n_envelope).
+// A frame is log F0, voicing, then n_envelope more.  Random numbers come from outside, for each
+// voice: uniform (n_frames, 1 + 2 n_mixtures), normal (n_frames, 1 + n_envelope).
 #include "common.h"
 #include "small_product.h"
 
 struct Lstm;
-extern "C" int lstm_forward_f32(const Lstm *, const float *x, const float *const *W_in, const float *const *W_hid,
-                                const float *const *bias, const float *const *w_cell, const float *hid_init,
-                                const float *cell_init, float *gates, float *hid, float *cell, float *workspace);
+extern "C" void lstm_step_f32(const Lstm *, long n_rows, const float *x, float *hid, float *cell, float *workspace);
 extern "C" void mixture_draw_f32(long n_rows, long n_mixtures, long n_dims, const float *out, float min_sigma,
                                  const float *uniform, const float *normal, float temperature, float *drawn);
 
 extern "C" {
 struct VoiceLayer {  // mirrored by fused_voice._Layer
-    const Lstm *shape;  // of one step of one sequence
-    const float *const *W_in, *const *W_hid, *const *bias, *const *w_cell;
-    float *hid, *cell;  // (n_units): the state, carried on
-    float *scratch;     // (6 n_units): gates, and the new state
-    float *workspace;
+    const Lstm *shape;  // of one step of all voices
+    float *workspace;   // from lstm_prepare_f32
     long n_units;
 };
 struct Dense {  // mirrored by fused_voice._Dense
     long n_inputs, n_outputs, rectified;
-    const float *W, *b;
-    float *out;
+    const float *packed, *b;  // in panels, and as wide as these
+    float *out;               // (n_voices, as wide)
 };
-struct WorldVoice {  // mirrored by fused_voice._Voice
+struct WorldVoices {  // mirrored by fused_voice._Voices
     long n_layers, n_mixtures, n_envelope;
     const VoiceLayer *layers;
     const Dense *voicing, *pitch, *envelope;  // one layer, two, two
-    float *given;                             // (n_units + 2): state, voicing 0 or 1, log F0
+    float *given;                             // (n_voices, n_units + 2): state, voicing 0 or 1, log F0
     float unvoiced, voiced;                   // what 0 and 1 have become by standardising
     float min_pitch_sigma, min_sigma, pitch_temperature, temperature;
     const float *low, *high;                  // bounds of a frame, or null
 };
 }
 
-static const float *dense(const Dense *d, const float *x)
+static inline long width(const Dense *d) { return Panel<float>::width(d->n_outputs); }
+
+static const float *dense(const Dense *d, long n_rows, const float *x, long ld_x)
 {
-    memcpy(d->out, d->b, d->n_outputs * sizeof(float));
-    add_row_product(d->n_inputs, d->n_outputs, x, d->W, d->n_outputs, d->out);
+    const long wide = width(d);
+    small_product(n_rows, d->n_inputs, d->n_outputs, x, ld_x, d->packed, d->b, 0, d->out, wide);
     if (d->rectified)
-        for (long j = 0; j < d->n_outputs; ++j) d->out[j] = d->out[j] < 0 ? 0 : d->out[j];
+        for (long j = 0; j < n_rows * wide; ++j) d->out[j] = d->out[j] < 0 ? 0 : d->out[j];
     return d->out;
 }
 
-// frame (2 + n_envelope): the newest, carried on; frames (n_frames, 2 + n_envelope)
-extern "C" void world_voice_f32(const WorldVoice *v, long n_frames, float *frame, const float *uniform, const float *normal, float *frames)
+static const float *two_dense(const Dense *d, long n_rows, const float *x, long ld_x)
 {
-    const long n = v->layers[v->n_layers - 1].n_units, K = v->n_mixtures, width = 2 + v->n_envelope;
-    for (long i = 0; i < n_frames; ++i, uniform += 1 + 2 * K, normal += width - 1, frames += width) {
+    return dense(d + 1, n_rows, dense(d, n_rows, x, ld_x), width(d));
+}
+
+// W (depth, n_columns) in panels: packed (depth, Panel::width(n_columns))
+extern "C" void pack_f32(long depth, long n_columns, const float *W, float *packed)
+{
+    memset(packed, 0, depth * Panel<float>::width(n_columns) * sizeof(float));
+    pack(W, depth, n_columns, n_columns, 1, 0, 0, depth, packed);
+}
+
+extern "C" long panel_width_f32(long n_columns) { return Panel<float>::width(n_columns); }
+
+// n of the voices: frame (n, 2 + n_envelope), the newest, and hid, cell of each layer (n, n_units), all carried on;
+// frames (n, n_frames, 2 + n_envelope)
+extern "C" void world_voices_f32(const WorldVoices *v, long n, long n_frames, float *frame, float *const *hid, float *const *cell,
+                                 const float *uniform, const float *normal, float *frames)
+{
+    const long K = v->n_mixtures, wide = 2 + v->n_envelope, H = v->layers[v->n_layers - 1].n_units;
+    for (long t = 0; t < n_frames; ++t) {
         const float *x = frame;
         for (long l = 0; l < v->n_layers; ++l) {
-            const VoiceLayer *a = v->layers + l;
-            const long m = a->n_units;
-            float *hid = a->scratch + 4 * m, *cell = hid + m;
-            lstm_forward_f32(a->shape, x, a->W_in, a->W_hid, a->bias, a->w_cell, a->hid, a->cell, a->scratch, hid, cell, a->workspace);
-            memcpy(a->hid, hid, m * sizeof(float));
-            memcpy(a->cell, cell, m * sizeof(float));
-            x = a->hid;
+            lstm_step_f32(v->layers[l].shape, n, x, hid[l], cell[l], v->layers[l].workspace);
+            x = hid[l];
         }
-        memcpy(v->given, x, n * sizeof(float));
-        const float logit = *dense(v->voicing, v->given) / v->temperature;
-        const float voiced = uniform[0] < 1 / (1 + expf(-logit)) ? 1 : 0;
-        v->given[n] = voiced;
-        v->given[n + 1] = frame[0];
-        float step;
-        mixture_draw_f32(1, K, 1, dense(v->pitch + 1, dense(v->pitch, v->given)), v->min_pitch_sigma, uniform + 1, normal,
-                         v->pitch_temperature, &step);
-        v->given[n + 1] += voiced * step;
-        frames[0] = v->given[n + 1];
-        frames[1] = v->unvoiced + voiced * (v->voiced - v->unvoiced);
-        mixture_draw_f32(1, K, v->n_envelope, dense(v->envelope + 1, dense(v->envelope, v->given)), v->min_sigma, uniform + 1 + K,
-                         normal + 1, v->temperature, frames + 2);
-        if (v->low)
-            for (long j = 0; j < width; ++j)
-                frames[j] = frames[j] < v->low[j] ? v->low[j] : frames[j] > v->high[j] ? v->high[j] : frames[j];
-        memcpy(frame, frames, width * sizeof(float));
+        for (long r = 0; r < n; ++r) memcpy(v->given + r * (H + 2), x + r * H, H * sizeof(float));
+        const float *logits = dense(v->voicing, n, v->given, H + 2);
+        for (long r = 0; r < n; ++r) {
+            const float voiced = uniform[(r * n_frames + t) * (1 + 2 * K)] < 1 / (1 + expf(-logits[r * width(v->voicing)] / v->temperature)) ? 1 : 0;
+            v->given[r * (H + 2) + H] = voiced;
+            v->given[r * (H + 2) + H + 1] = frame[r * wide];
+        }
+        const float *steps = two_dense(v->pitch, n, v->given, H + 2);
+        for (long r = 0; r < n; ++r) {
+            const long at = r * n_frames + t;
+            float *given = v->given + r * (H + 2) + H, step;
+            mixture_draw_f32(1, K, 1, steps + r * width(v->pitch + 1), v->min_pitch_sigma, uniform + at * (1 + 2 * K) + 1, normal + at * (wide - 1),
+                             v->pitch_temperature, &step);
+            given[1] += given[0] * step;
+        }
+        const float *envelopes = two_dense(v->envelope, n, v->given, H + 2);
+        for (long r = 0; r < n; ++r) {
+            const long at = r * n_frames + t;
+            const float *given = v->given + r * (H + 2) + H;
+            float *now = frames + at * wide;
+            now[0] = given[1];
+            now[1] = v->unvoiced + given[0] * (v->voiced - v->unvoiced);
+            mixture_draw_f32(1, K, v->n_envelope, envelopes + r * width(v->envelope + 1), v->min_sigma, uniform + at * (1 + 2 * K) + 1 + K,
+                             normal + at * (wide - 1) + 1, v->temperature, now + 2);
+            if (v->low)
+                for (long j = 0; j < wide; ++j) now[j] = now[j] < v->low[j] ? v->low[j] : now[j] > v->high[j] ? v->high[j] : now[j];
+            memcpy(frame + r * wide, now, wide * sizeof(float));
+        }
     }
 }
