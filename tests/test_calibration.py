@@ -65,7 +65,7 @@ def test_voicing_is_moved_until_it_is_as_often_as_wanted(slope):
 def test_voicing_that_is_right_but_for_chance_is_left_alone():
     sung = np.zeros((2, 1000, 3))
     sung[:, :753, VOICING] = 1
-    assert calibration._as_often_voiced(None, 0.75, sung) == (0.0, sung)
+    assert calibration._as_often_voiced({0.0: "more of it"}.get, 0.75, sung) == (0.0, "more of it")
 
 
 def test_log_odds_of_voice_are_what_is_added_to():

@@ -54,7 +54,7 @@ class Plays:
     def state(self, which=slice(None)):
         return [self.at[which].copy()]
 
-    def go_back(self, state, which):
+    def go_back(self, state, which=slice(None)):
         self.at[which] = state[0]
 
     def forget(self, which):

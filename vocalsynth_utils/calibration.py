@@ -22,8 +22,9 @@ from .dataset import as_float
 from .features import N_ENVELOPE, ROW_SECONDS, VOICING
 from .postfilter import PostFilter
 
-SECONDS = 60
-VOICES = 16       # so many sing these seconds at once: what one sings in a minute and a half varies too much to be measured by
+SECONDS = 120     # sung by each of the VOICES: a melody wanders, and how high a song is on the whole is known from much of it alone
+FIRST_SECONDS = 30  # the first time, to find out how often it is voiced
+VOICES = 16
 GROUP = 8         # of them at a time: a core each
 SOUND_SECONDS = 8   # of each become sound, which costs more: the last ones, longest after the voice that primed them
 SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
@@ -80,7 +81,7 @@ def measure(run, dataset, checkpoint="best"):
     del y  # as large as everything else together
     bounds = phrasing.measure(dataset, recipe)
     choir = _Choir(run, dataset, checkpoint, bounds)
-    own, voicing, sung = _Own(postfilter.pitches(rows), postfilter.envelope_moments(rows)), 0.0, choir.sing(0.0)
+    own, voicing, sung = _Own(postfilter.pitches(rows), postfilter.envelope_moments(rows)), 0.0, choir.sing(0.0, FIRST_SECONDS)
     heard_map, smoothing = postfilter.nothing(), SMOOTHING * np.eye(N_ENVELOPE)
     for step in range(SOUND_STEPS):
         found = own.filter(sung, heard_map, smoothing)
@@ -148,12 +149,12 @@ class _Choir:
         self.phrasing = phrasing.of(self.run, bounds)
         return bounds
 
-    def sing(self, voicing):
+    def sing(self, voicing, seconds=SECONDS):
         """Their frames, not scaled, with so much added to the log odds of voice, by the same random numbers every time: (VOICES, n_frames, n_features)."""
         more_voiced(self.network, voicing - self.voicing)
         self.voicing = voicing
         rng, recipe = np.random.default_rng([SEED, VOICES]), self.run.recipe
-        numbers, n_frames = stepping.random_numbers(rng, VOICES, self.network.head), SECONDS * recipe.sample_rate // recipe.frame_length
+        numbers, n_frames = stepping.random_numbers(rng, VOICES, self.network.head), seconds * recipe.sample_rate // recipe.frame_length
         groups = []
         for first in range(0, VOICES, GROUP):
             some = slice(first, first + GROUP)
@@ -179,7 +180,7 @@ def _as_often_voiced(sing, wanted, sung):
     first = error(sung)
     step = float(np.clip(first, -MOST_VOICING, MOST_VOICING))
     if abs(step) < LEAST_VOICING:
-        return 0.0, sung
+        return 0.0, sing(0.0)
     sung = sing(step)
     left = error(sung)
     slope = np.clip((first - left) / step, *SLOPES)

@@ -81,59 +81,57 @@ class Phrasing(NamedTuple):
         float32 array of shape (n_voices, n, n_features)
             n_frames together.
         """
-        heard = [self.scaling.invert(frames) for frames in heard]
-        sung, newest = [list(halves(frames[(len(frames) - 1) % self.half:], self.half, self.sr)) for frames in heard], [frames[-1:] for frames in heard]
+        frames = self.scaling.invert(heard)
+        sung, newest = halves(frames[:, (frames.shape[1] - 1) % self.half:], self.half, self.sr), frames[:, -1:]
         while n_frames:
-            n, before, best, left = min(self.half, n_frames), voices.state(), [None] * len(draws), list(range(len(draws)))
+            n, before, left = min(self.half, n_frames), voices.state(), np.arange(len(draws))
+            least, best = np.full(len(draws), np.inf), None  # how far out of bounds, and all that goes with it
             for attempt in range(TRIES):
-                again = []
-                for i, block in zip(left, voices.sing(*stepping.take([draws[i] for i in left], n), left)):
-                    frames = np.concatenate([newest[i], self.scaling.invert(block)])
-                    this = list(halves(frames, self.half, self.sr))
-                    lately = np.array((sung[i] + this)[-SPANS[-1]:])
-                    outside = self.outside(lately) if this else 0.0
-                    good = outside == 0 and (not this or attempt >= TRIES // 2 or self.leads_back(lately))
-                    if good or best[i] is None or outside < best[i][0]:
-                        best[i] = outside, block, frames, this, voices.state([i])
-                    if not good:
-                        again.append(i)
-                left = again
-                if not left:
+                block = voices.sing(*stepping.take([draws[i] for i in left], n), left)
+                frames = np.concatenate([newest[left], self.scaling.invert(block)], axis=1)
+                this = halves(frames, self.half, self.sr)
+                lately = np.concatenate([sung[left], this], axis=1)[:, -SPANS[-1]:]
+                outside = self.outside(lately) if n == self.half else np.zeros(len(left))
+                good = outside == 0
+                if n == self.half and attempt < TRIES // 2:
+                    good &= self.leads_back(lately)
+                better, found = good | (outside < least[left]), [block, frames, this, *voices.state(left)]
+                best = best or [array.copy() for array in found]
+                for array, rows in zip(best, found):
+                    array[left[better]] = rows[better]
+                least[left[better]], left = outside[better], left[~good]
+                if not len(left):
                     break
                 voices.go_back([rows[left] for rows in before], left)
-            for i, (_, _, frames, this, after) in enumerate(best):
-                if i in left:
-                    voices.go_back(after, [i])
-                if self.rests(frames):
-                    voices.forget([i])
-                sung[i], newest[i] = (sung[i] + this)[-SPANS[-1]:], frames[-1:]
-            n_frames -= n
-            yield np.stack([block for _, block, *_ in best])
+            block, frames, this, *after = best
+            voices.go_back(after)
+            voices.forget(np.flatnonzero(self.rests(frames)))
+            sung, newest, n_frames = np.concatenate([sung, this], axis=1)[:, -SPANS[-1]:], frames[:, -1:], n_frames - n
+            yield block
 
     def outside(self, sung):
-        """How far the second that ends with the newest of `halves`, (n_halves, 4), is out of bounds, in units of their width; its pitch does not matter."""
-        if len(sung) < SPANS[0]:
-            return 0.0
-        (low, high), second = self.bounds.spans[0], spans(sung[-SPANS[0]:], SPANS[0])[0]
-        return float(np.sum((np.maximum(0, np.maximum(low - second, second - high)) / np.maximum(high - low, 1e-9))[:PITCH]))
+        """How far the second that ends with the newest of `halves`, (n_voices, n_halves, 4), is out of bounds, in units of their width; its pitch does not matter."""
+        if sung.shape[1] < SPANS[0]:
+            return np.zeros(len(sung))
+        (low, high), second = self.bounds.spans[0], span(sung[:, -SPANS[0]:])
+        return np.sum((np.maximum(0, np.maximum(low - second, second - high)) / np.maximum(high - low, 1e-9))[:, :PITCH], axis=1)
 
     def leads_back(self, sung):
-        """True unless the newest of `halves`, (n_halves, 4), takes a longer span that is out of bounds further out of them."""
-        newest = spans(sung[-1:], 1)[0]
+        """True where the newest of `halves`, (n_voices, n_halves, 4), takes no longer span that is out of bounds further out of them."""
+        newest, leads = span(sung[:, -1:]), np.ones(len(sung), bool)
         for n, (low, high) in zip(SPANS[1:], self.bounds.spans[1:]):
-            if len(sung) >= n:
-                span = spans(sung[-n:], n)[0]
-                if np.any((span < low) & (newest < low) | (span > high) & (newest > high)):
-                    return False
-        return True
+            if sung.shape[1] >= n:
+                longer = span(sung[:, -n:])
+                leads &= ~np.any((longer < low) & (newest < low) | (longer > high) & (newest > high), axis=1)
+        return leads
 
     def rests(self, frames):
-        """True where frames (n_frames, n_features), not scaled, end in a rest."""
+        """True where frames (n_voices, n_frames, n_features), not scaled, end in a rest."""
         n = max(1, round(REST_SECONDS / HALF_SECOND * self.half))
-        if self.bounds.rest is None or len(frames) < n:
-            return False
-        last = frames[-n:]
-        return bool(np.all(last[:, VOICING] <= 0.5) and np.all(level(last, self.sr) <= self.bounds.rest))
+        if self.bounds.rest is None or frames.shape[1] < n:
+            return np.zeros(len(frames), bool)
+        last = frames[:, -n:]
+        return np.all((last[..., VOICING] <= 0.5) & (level(last, self.sr) <= self.bounds.rest), axis=1)
 
 
 def of(run, bounds):
@@ -151,7 +149,7 @@ def halves(frames, half, sr):
 
     Parameters
     ----------
-    frames : float array of shape (n_frames, n_features)
+    frames : float array of shape (..., n_frames, n_features)
         WORLD frames, not scaled; the first one is what came before.
     half : int
         Frames in half a second.
@@ -159,14 +157,22 @@ def halves(frames, half, sr):
 
     Returns
     -------
-    float64 array of shape (n_halves, 4)
+    float64 array of shape (..., n_halves, 4)
         Share of voiced frames; mean of the Euclidean distance from one
         frame's coded envelope to the next one's; mean power; mean log F0, of
         which unvoiced frames hold the last.
     """
-    each = np.stack([frames[1:, VOICING] > 0.5, np.linalg.norm(np.diff(frames[:, -N_ENVELOPE:], axis=0), axis=1), _power(frames[1:], sr),
-                     frames[1:, LOG_F0]], axis=1)
-    return each[:len(each) // half * half].reshape(-1, half, 4).mean(axis=1, dtype=np.float64)
+    new, moves = frames[..., 1:, :], np.diff(frames[..., -N_ENVELOPE:], axis=-2)
+    each = np.stack([new[..., VOICING] > 0.5, np.sqrt(np.einsum("...i,...i", moves, moves)), _power(new, sr), new[..., LOG_F0]], axis=-1)
+    n = each.shape[-2] // half
+    return each[..., :n * half, :].reshape(*each.shape[:-2], n, half, 4).mean(axis=-2, dtype=np.float64)
+
+
+def span(halves):
+    """The same of all half seconds, (..., n_halves, 4), together: (..., 4), the power as a level in dB."""
+    found = halves.mean(axis=-2)
+    found[..., 2] = _in_db(found[..., 2])
+    return found
 
 
 def spans(halves, n):
@@ -178,13 +184,13 @@ def spans(halves, n):
 
 
 def level(frames, sr):
-    """Level of each frame (n_frames, n_features), not scaled, in dB: float array (n_frames,)."""
+    """Level of each frame (..., n_features), not scaled, in dB: float array (...)."""
     return _in_db(_power(frames, sr))
 
 
 def _power(frames, sr):
     basis, silent = _log_power(sr)
-    return np.exp(frames[:, -N_ENVELOPE:] @ basis + silent).mean(axis=1)
+    return np.exp(frames[..., -N_ENVELOPE:] @ basis + silent).mean(axis=-1)
 
 
 def _in_db(power):
