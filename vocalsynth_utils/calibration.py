@@ -82,7 +82,7 @@ def measure(run, dataset, checkpoint="best"):
     bounds = phrasing.measure(dataset, recipe)
     choir = _Choir(run, dataset, checkpoint, bounds)
     own, voicing, sung = _Own(postfilter.pitches(rows), postfilter.envelope_moments(rows)), 0.0, choir.sing(0.0, FIRST_SECONDS)
-    heard_map, smoothing = postfilter.nothing(), SMOOTHING * np.eye(N_ENVELOPE)
+    heard_map, smoothing, share = postfilter.nothing(), SMOOTHING * np.eye(N_ENVELOPE), rows[:, VOICING].mean(dtype=np.float64)
     for step in range(SOUND_STEPS):
         found = own.filter(sung, heard_map, smoothing)
         filtered = np.stack([found.apply(voice) for voice in sung])
@@ -94,8 +94,9 @@ def measure(run, dataset, checkpoint="best"):
         if step == 0:
             unheard = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
             bounds = choir.within(phrasing.more_voiced(bounds, unheard))
-            voicing, sung = _as_often_voiced(choir.sing, rows[:, VOICING].mean(dtype=np.float64) + unheard, sung)
-    return Calibration(own.filter(sung, heard_map, smoothing), bounds, voicing)
+            voicing, sung = _as_often_voiced(choir.sing, share + unheard, sung)
+    more = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr) - unheard  # what is smoothed otherwise is heard otherwise
+    return Calibration(own.filter(sung, heard_map, smoothing), phrasing.more_voiced(bounds, more), voicing + _apart(share + unheard, share + unheard + more))
 
 
 class _Own(NamedTuple):
@@ -175,8 +176,7 @@ def _as_often_voiced(sing, wanted, sung):
     follow one to one, and what the second leads to is not sung any more.
     """
     def error(sung):
-        shares = np.clip([np.mean(sung[..., VOICING] > 0.5), wanted], 1e-3, 1 - 1e-3)
-        return float(np.diff(np.log(shares / (1 - shares)))[0])
+        return _apart(np.mean(sung[..., VOICING] > 0.5), wanted)
     first = error(sung)
     step = float(np.clip(first, -MOST_VOICING, MOST_VOICING))
     if abs(step) < LEAST_VOICING:
@@ -185,6 +185,12 @@ def _as_often_voiced(sing, wanted, sung):
     left = error(sung)
     slope = np.clip((first - left) / step, *SLOPES)
     return step + float(np.clip(left / slope, -MOST_VOICING, MOST_VOICING)), sung
+
+
+def _apart(share, other):
+    """How much larger the log odds of another share are."""
+    shares = np.clip([share, other], 1e-3, 1 - 1e-3)
+    return float(np.diff(np.log(shares / (1 - shares)))[0])
 
 
 def more_voiced(network, voicing):

@@ -152,7 +152,7 @@ FAMILIES = {
         Experiment("samples", "one sample a step, 100 of them a sequence, trained well; give it a minute of voice", _SAMPLES)),
     "how a generated voice lives or dies": (
         Experiment("world-mdn", "the cure: WORLD vocoder frames and a mixture density that is sampled from; minutes of living voice",
-                   dict(_WORLD, n_units=(192,), n_steps=200, loss="world", n_mixtures=8, n_batch=8, n_epochs=10,
+                   dict(_WORLD, n_units=(192,), n_steps=160, loss="world", n_mixtures=8, n_batch=8, n_epochs=10,
                         best_by="last")),  # the likelihood does not rank how a network sings; the end of the annealing does as well as any epoch
         Experiment("frames-200", "frames of 200 samples and a squared error: a low loss, and it dies to a constant", _FRAMES_200),
         Experiment("frames-200-gaussian", "the same with a Gaussian that is sampled: noise", dict(_FRAMES_200, loss="mixture", n_mixtures=1)),
