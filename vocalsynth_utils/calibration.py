@@ -27,6 +27,7 @@ FIRST_SECONDS = 30  # the first time, to find out how often it is voiced
 VOICES = 16
 GROUP = 8         # of them at a time: a core each
 SOUND_SECONDS = 8   # of each become sound, which costs more: the last ones, longest after the voice that primed them
+LAST_SECONDS = 4  # of each, to hear once more how much is voiced
 SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
 HEARD_SECONDS = 1200  # of the recording's training part, in stretches
 RECENT = 0.25     # of what is heard of the recording is its validation part: half of it would be too much where that is a chapter of its own
@@ -95,8 +96,10 @@ def measure(run, dataset, checkpoint="best"):
             unheard = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
             bounds = choir.within(phrasing.more_voiced(bounds, unheard))
             voicing, sung = _as_often_voiced(choir.sing, share + unheard, sung)
-    more = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr) - unheard  # what is smoothed otherwise is heard otherwise
-    return Calibration(own.filter(sung, heard_map, smoothing), phrasing.more_voiced(bounds, more), voicing + _apart(share + unheard, share + unheard + more))
+    found = own.filter(sung, heard_map, smoothing)
+    some = np.concatenate([found.apply(voice[-LAST_SECONDS * sr // recipe.frame_length:]) for voice in sung])
+    more = np.mean(some[:, VOICING]) - hearing.voiced(features.decode(some, recipe), sr) - unheard  # what is filtered otherwise is heard otherwise
+    return Calibration(found, phrasing.more_voiced(bounds, more), voicing + _apart(share + unheard, share + unheard + more))
 
 
 class _Own(NamedTuple):
