@@ -122,6 +122,6 @@ def test_a_run_comes_to_sound_as_its_recording(tmp_path):
     after = generation.generate(run, 45, primer)
     ref = drift.reference(data.signal("train"), data.signal("train"), 16000)
     far, near = (drift.evaluate(ref, y) for y in (before, after))
-    assert near["outside"]["flux"] < far["outside"]["flux"]
+    assert near["ok"] > far["ok"] and near["outside"]["flux"] < far["outside"]["flux"]
     off = [abs(measured["voiced_share"] - np.mean(ref.train.f0 > 0)) for measured in (far, near)]
     assert off[1] < max(0.05, off[0])
