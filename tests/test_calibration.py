@@ -125,3 +125,26 @@ def test_a_run_comes_to_sound_as_its_recording(tmp_path):
     assert near["ok"] > far["ok"] and near["outside"]["flux"] < far["outside"]["flux"]
     off = [abs(measured["voiced_share"] - np.mean(ref.train.f0 > 0)) for measured in (far, near)]
     assert off[1] < max(0.05, off[0])
+
+
+def test_bounds_are_moved_by_what_the_filter_does(monkeypatch):
+    typical = {"sung": [0.7, 1.3, -15.0, 5.3], "filtered": [0.7, 1.1, -17.0, 5.2]}
+    monkeypatch.setattr(phrasing, "typical", lambda voices, recipe: np.array(typical[voices]))
+    bounds = phrasing.Bounds(np.zeros((3, 2, 4)), -35.5)
+    moved = calibration._unfiltered(bounds, "sung", "filtered", 0.03, None)
+    assert np.allclose(moved.spans, [0.03, 0.2, 2.0, 0.1]) and moved.rest == -35.5
+    assert calibration._unfiltered(None, "sung", "filtered", 0.03, None) is None
+
+
+def test_voices_are_primed_from_all_over_the_training_part(monkeypatch):
+    from vocalsynth_utils import model, recipes
+    asked = []
+    data = types.SimpleNamespace(ranges={"train": (100, 40_000)}, rows_per_frame=3, batch=lambda starts, n_steps: asked.append((starts, n_steps)))
+    recipe = recipes.get("world-mdn").replace(n_units=(8,))
+    network = model.build_network(recipe, 3 + N_ENVELOPE)
+    monkeypatch.setattr(calibration.stepping, "load_network", lambda run, checkpoint: network)
+    monkeypatch.setattr(calibration.stepping, "bounds", lambda run: None)
+    monkeypatch.setattr(phrasing, "of", lambda run, bounds: None)
+    calibration._Choir(types.SimpleNamespace(recipe=recipe), data, "best", None)
+    (starts, n_steps), = asked
+    assert len(starts) == calibration.VOICES and starts[0] == 100 and starts[-1] == 40_000 - 3 * n_steps and np.ptp(np.diff(starts)) <= 1

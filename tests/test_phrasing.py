@@ -210,7 +210,21 @@ def test_a_passage_within_its_bounds_may_hold_any_half_second():
     assert sung([pitched(6.0)] * 3, HALF, bounds, heard=before)[1] == 1
 
 
-def test_bounds_may_ask_for_more_voice():
-    more = phrasing.more_voiced(bounds_of(rest=-30.0), 0.02)
-    assert np.allclose(more.spans[0], [[0.32, 0.5, -20.0, -np.inf], [0.92, 2.0, 20.0, np.inf]]) and more.rest == -30.0
-    assert phrasing.more_voiced(None, 0.02) is None
+def test_bounds_may_be_moved():
+    moved = phrasing.moved(bounds_of(rest=-30.0), [0.02, 0.1, -1.0, 0.0])
+    assert np.allclose(moved.spans[0], [[0.32, 0.6, -21.0, -np.inf], [0.92, 2.1, 19.0, np.inf]]) and moved.rest == -30.0
+    assert phrasing.moved(None, [0.02, 0, 0, 0]) is None
+
+
+def test_bounds_may_leave_level_and_pitch_alone():
+    of_both = phrasing.of_voicing_and_movement(bounds_of(passage=[[0.1, 0.2, -40.0, 4.5], [0.9, 1.7, 3.0, 5.5]], rest=-30.0))
+    assert of_both.rest == -30.0 and np.array_equal(of_both.spans[1], [[0.1, 0.2, -np.inf, -np.inf], [0.9, 1.7, np.inf, np.inf]])
+    assert sung([frames(HALF, 0.6, 1.0, level=60.0)], HALF, of_both)[1] == 1 and sung([frames(HALF, 0.6, 1.0, level=60.0)] * 99, HALF)[1] == phrasing.TRIES
+    assert sung([frames(HALF, 0.6, 9.0)] * 99, HALF, of_both)[1] == phrasing.TRIES and phrasing.of_voicing_and_movement(None) is None
+
+
+def test_what_is_typical_is_the_median_of_all_seconds_of_all_voices():
+    recipe = types.SimpleNamespace(sample_rate=16000, frame_length=16000 // (2 * HALF))
+    voices = [np.concatenate([pitched(5.0)[-1:], *map(pitched, melody)]) for melody in ((5.0, 5.2), (5.2, 5.6, 6.6))]  # one second, and two
+    level = 10 * np.log10(np.mean(10 ** (decoded_level_of_each(pitched(5.0)) / 10)))
+    assert phrasing.typical(voices, recipe) == pytest.approx([0.6, 1.0, level, 5.4], abs=1e-3)

@@ -8,7 +8,8 @@ some of that becomes sound, which is listened to beside the recording.  The log
 odds of voice are shifted until as much of it is heard to be voiced;
 the `postfilter` maps the pitch and the envelope of the frames, and smooths them,
 until the mel-frequency cepstrum has the same mean and covariance and its slopes
-are as large.  A voice changes in the course of an hour, and what it sings is to go on from
+are as large.  The bounds of `phrasing` are put where that takes them from.
+A voice changes in the course of an hour, and what it sings is to go on from
 where the recording is now: the validation part, the newest that may be looked at, counts
 for more than its length.  The test part is not looked at.
 """
@@ -26,8 +27,7 @@ SECONDS = 120     # sung by each of the VOICES: a melody wanders, and how high a
 FIRST_SECONDS = 30  # the first time, to find out how often it is voiced
 VOICES = 16
 GROUP = 8         # of them at a time: a core each
-SOUND_SECONDS = 8   # of each become sound, which costs more: the last ones, longest after the voice that primed them
-LAST_SECONDS = 4  # of each, to hear once more how much is voiced
+SOUND_SECONDS = 4   # of each become sound, which costs more: the last ones, longest after the voice that primed them; what is heard of them is carried over to all
 SOUND_STEPS = 3   # what is heard follows the frames not quite linearly
 HEARD_SECONDS = 1200  # of the recording's training part, in stretches
 RECENT = 0.25     # of what is heard of the recording is its validation part: half of it would be too much where that is a chapter of its own
@@ -81,25 +81,25 @@ def measure(run, dataset, checkpoint="best"):
     wanted = hearing.hear(y, sr, std)
     del y  # as large as everything else together
     bounds = phrasing.measure(dataset, recipe)
-    choir = _Choir(run, dataset, checkpoint, bounds)
+    choir = _Choir(run, dataset, checkpoint, phrasing.of_voicing_and_movement(bounds))
     own, voicing, sung = _Own(postfilter.pitches(rows), postfilter.envelope_moments(rows)), 0.0, choir.sing(0.0, FIRST_SECONDS)
     heard_map, smoothing, share = postfilter.nothing(), SMOOTHING * np.eye(N_ENVELOPE), rows[:, VOICING].mean(dtype=np.float64)
     for step in range(SOUND_STEPS):
         found = own.filter(sung, heard_map, smoothing)
-        filtered = np.stack([found.apply(voice) for voice in sung])
-        some = np.concatenate(filtered[:, -SOUND_SECONDS * sr // recipe.frame_length:])
+        filtered = [found.apply(voice) for voice in sung]
+        some = _last(filtered, recipe)
         sound = features.decode(some, recipe)
-        more, smoother = hearing.by_ear(wanted, hearing.hear(sound, sr, std), postfilter.moments(np.concatenate(filtered)[:, -N_ENVELOPE:]),
-                                        postfilter.moments(some[:, -N_ENVELOPE:]), sr)
+        envelope = np.concatenate(filtered)[:, -N_ENVELOPE:].mean(axis=0, dtype=np.float64)
+        more, smoother = hearing.by_ear(wanted, hearing.hear_all(sound, some, filtered, recipe, std), envelope, sr)
         heard_map, smoothing = postfilter.then(heard_map, more), postfilter.bounded(smoothing + smoother)
         if step == 0:
             unheard = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
-            bounds = choir.within(phrasing.more_voiced(bounds, unheard))
+            bounds = choir.within(_unfiltered(bounds, sung, filtered, unheard, recipe))
             voicing, sung = _as_often_voiced(choir.sing, share + unheard, sung)
     found = own.filter(sung, heard_map, smoothing)
-    some = np.concatenate([found.apply(voice[-LAST_SECONDS * sr // recipe.frame_length:]) for voice in sung])
+    some = _last([found.apply(voice) for voice in sung], recipe)
     more = np.mean(some[:, VOICING]) - hearing.voiced(features.decode(some, recipe), sr) - unheard  # what is filtered otherwise is heard otherwise
-    return Calibration(found, phrasing.more_voiced(bounds, more), voicing + _apart(share + unheard, share + unheard + more))
+    return Calibration(found, phrasing.moved(bounds, [more, 0, 0, 0]), voicing + _apart(share + unheard, share + unheard + more))
 
 
 class _Own(NamedTuple):
@@ -138,14 +138,28 @@ def _stretches(dataset, part, seconds):
     return rows, y
 
 
+def _last(voices, recipe):
+    """The last SOUND_SECONDS of each voice, (n_frames, n_features), one after the other."""
+    return np.concatenate([voice[-SOUND_SECONDS * recipe.sample_rate // recipe.frame_length:] for voice in voices])
+
+
+def _unfiltered(bounds, sung, filtered, unheard, recipe):
+    """`phrasing.Bounds` for frames that are yet to be filtered: moved by what that does to the voices; how often these are voiced is not left to it."""
+    if bounds is None:
+        return None
+    apart = phrasing.typical(sung, recipe) - phrasing.typical(filtered, recipe)
+    apart[0] = unheard
+    return phrasing.moved(bounds, apart)
+
+
 class _Choir:
-    """Several voices of a run, primed from its training part."""
+    """Several voices of a run, primed from all over its training part."""
 
     def __init__(self, run, dataset, checkpoint, bounds):
-        recipe, rng, first, end = run.recipe, np.random.default_rng(SEED), *dataset.ranges["train"]
+        recipe, (first, end) = run.recipe, dataset.ranges["train"]
         self.run, self.network, self.bounds = run, stepping.load_network(run, checkpoint), stepping.bounds(run)
         self.together, self.phrasing = stepping.compile_voices(self.network, bounds=self.bounds), phrasing.of(run, bounds)
-        self.primers = dataset.batch(rng.integers(first, end - recipe.n_steps * dataset.rows_per_frame + 1, VOICES), recipe.n_steps)
+        self.primers = dataset.batch(np.linspace(first, end - recipe.n_steps * dataset.rows_per_frame, VOICES).astype(int), recipe.n_steps)
         self.voicing = 0.0
 
     def within(self, bounds):

@@ -2,7 +2,12 @@
 
 The vocoder colours what it synthesises, and an envelope that moves makes a
 sound that moves otherwise: frames like the voice's do not yet sound like it.
-So what a generated voice is corrected by is found by ear.
+So what a generated voice is corrected by is found by ear, and as sound costs more than
+frames, a sample of them is listened to.
+
+References
+----------
+W. Cochran, "Sampling Techniques", 3rd ed., Wiley 1977, ch. 7: regression estimators.
 """
 from typing import NamedTuple
 
@@ -11,7 +16,9 @@ import scipy.fft
 
 from . import descriptors, features, mel, postfilter, world
 from .descriptors import N_MFCC
-from .features import N_ENVELOPE
+from .features import LOG_F0, N_ENVELOPE, VOICING
+
+PITCH = 5.0  # log F0, about the middle of voices
 
 
 class Heard(NamedTuple):
@@ -39,30 +46,80 @@ def hear(y, sr, std):
     -------
     Heard
     """
+    return Heard(*map(postfilter.moments, _cepstra(y, sr, std)))
+
+
+def hear_all(y, sample, frames, recipe, std):
+    """What would be heard of all that is sung, of which some has become sound.
+
+    A sample is by chance of other vowels and of another pitch than the whole.
+    What is heard follows the frames in time, so how it follows them is found by
+    least squares on the sample, and applied to all of them.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,), full scale 1
+        The sample's sound.
+    sample : float array of shape (n_frames, n_features)
+        WORLD frames, not scaled.
+    frames : list of float arrays (n_frames, n_features)
+        All of them, in pieces.
+    recipe : Recipe
+    std : float
+        See `hear`.
+
+    Returns
+    -------
+    Heard
+        The slopes are the sample's.
+    """
+    cepstra, slopes = _cepstra(y, recipe.sample_rate, std)
+    said = _said(sample, recipe)[:len(cepstra)]
+    cepstra = cepstra[:len(said)].astype(np.float64)
+    own = postfilter.moments(cepstra)
+    if np.isfinite(own).all():
+        everywhere = postfilter.moments(np.concatenate([_said(piece, recipe) for piece in frames]))
+        follows = np.linalg.lstsq(said - said.mean(axis=0), cepstra - own[0], rcond=None)[0]
+        of_sample = postfilter.moments(said)
+        own = own + np.vstack([(everywhere[0] - of_sample[0]) @ follows, follows.T @ (everywhere[1:] - of_sample[1:]) @ follows])
+    return Heard(own, postfilter.moments(slopes))
+
+
+def _cepstra(y, sr, std):
+    """Mel-frequency cepstrum of a sound, and its slopes, every 10 ms: (n, n_mfcc) each."""
     y = np.clip(y, -1, 1).astype(np.float32, copy=False)
     y /= np.float32(std)
     timbre = descriptors.timbre(descriptors.bands(y, sr))
-    return Heard(postfilter.moments(timbre[:, :N_MFCC]), postfilter.moments(timbre[:, N_MFCC:]))
+    return timbre[:, :N_MFCC], timbre[:, N_MFCC:]
+
+
+def _said(frames, recipe):
+    """What frames (n_frames, n_features) say at the times of `_cepstra`: envelope, voiced or not, and the pitch of what is: (n, n_envelope + 2)."""
+    voiced = frames[:, VOICING] > 0.5
+    said = np.column_stack([frames[:, -N_ENVELOPE:], voiced, voiced * (frames[:, LOG_F0] - PITCH)])
+    frame_seconds = recipe.frame_length / recipe.sample_rate
+    n = max(0, int(((len(frames) - 1) * frame_seconds - descriptors.FRAME_SECONDS / 2) / descriptors.FRAME_HOP + 1))
+    at = (descriptors.FRAME_SECONDS / 2 + descriptors.FRAME_HOP * np.arange(n)) / frame_seconds
+    before = np.minimum(at.astype(int), len(frames) - 2)
+    late = (at - before)[:, None]
+    return (1 - late) * said[before] + late * said[before + 1]
 
 
 def voiced(y, sr):
     """Share of the rows of a sound, (n_samples,), in which a pitch is heard."""
-    chunk = features.CHUNK_SECONDS * sr
+    chunk = features.PIECE_SECONDS * sr
     return float(np.mean(np.concatenate(features.over_cores(lambda i: descriptors.pitch(y[i:i + chunk], sr), range(0, len(y), chunk))) > 0))
 
 
-def by_ear(wanted, heard, sung, sample, sr):
+def by_ear(wanted, heard, envelope, sr):
     """What must still be done to frames that they sound as the voice does.
-
-    What is heard of a sample deviates by chance as the sample itself does; so
-    much, carried over to the cepstrum, is granted to it.
 
     Parameters
     ----------
     wanted, heard : Heard
-        Of the recording; of the sample's sound.
-    sung, sample : float arrays of shape (1 + n_envelope, n_envelope)
-        `postfilter.moments` of the envelope of all frames; of those of the sample.
+        Of the recording; of what is sung.
+    envelope : float array of shape (n_envelope,)
+        The mean of what is sung.
     sr : int, Hz
 
     Returns
@@ -75,21 +132,13 @@ def by_ear(wanted, heard, sung, sample, sr):
     if not np.isfinite([*heard.cepstra, *heard.slopes]).all() or not np.isfinite([*wanted.cepstra, *wanted.slopes]).all():
         return postfilter.nothing(), np.zeros((N_ENVELOPE, N_ENVELOPE))
     E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
-    back, chance = np.linalg.pinv(E), sample - sung
-    aim = wanted.cepstra + np.vstack([chance[:1] @ E, E.T @ chance[1:] @ E])
-    aim[1:] = _positive(aim[1:])
-    move = postfilter.transport(aim, heard.cepstra)
+    back = np.linalg.pinv(E)
+    move = postfilter.transport(wanted.cepstra, heard.cepstra)
     stretch = move[1:] - np.eye(N_MFCC)
-    shift = (move[0] + (heard.cepstra[0] - sample[0] @ E) @ stretch) @ back
+    shift = (move[0] + (heard.cepstra[0] - envelope @ E) @ stretch) @ back
     more = np.vstack([shift, np.eye(N_ENVELOPE) + E @ stretch @ back])
     smoother = E @ (np.eye(N_MFCC) - postfilter.transport(wanted.slopes, heard.slopes)[1:]) @ back  # cautious: slopes follow a third to a half of it
     return more, (smoother + smoother.T) / 2
-
-
-def _positive(covariance):
-    """A covariance and a difference of covariances made a covariance again: no direction has less than none."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(values, postfilter.FLOOR * values[-1])) @ vectors.T
 
 
 def cepstrum_of_envelope(sr):

@@ -222,6 +222,28 @@ def measure(dataset, recipe):
     return Bounds(np.stack(bounds), float(rest))
 
 
-def more_voiced(bounds, share):
-    """`Bounds` between which so much more is voiced; None of None."""
-    return bounds and bounds._replace(spans=bounds.spans + np.array([share, 0, 0, 0]))
+def typical(voices, recipe):
+    """The median second of some voices, in the columns of `span`.
+
+    Parameters
+    ----------
+    voices : iterable of float arrays (n_frames, n_features)
+        WORLD frames, not scaled, at least a second of them.
+    recipe : Recipe
+
+    Returns
+    -------
+    float64 array of shape (4,)
+    """
+    half, sr = half_second(recipe), recipe.sample_rate
+    return np.median(np.concatenate([spans(halves(frames, half, sr), SPANS[0]) for frames in voices]), axis=0)
+
+
+def of_voicing_and_movement(bounds):
+    """`Bounds` as these, of any level and pitch; None of None."""
+    return moved(bounds, np.array([[0, 0, -np.inf, -np.inf], [0, 0, np.inf, np.inf]]))
+
+
+def moved(bounds, by):
+    """`Bounds` moved by so much in the columns of `span`, but for the rest; None of None."""
+    return bounds and bounds._replace(spans=bounds.spans + by)
