@@ -127,13 +127,14 @@ def test_a_run_comes_to_sound_as_its_recording(tmp_path):
     assert off[1] < max(0.05, off[0])
 
 
-def test_bounds_are_moved_by_what_the_filter_does(monkeypatch):
-    typical = {"sung": [0.7, 1.3, -15.0, 5.3], "filtered": [0.7, 1.1, -17.0, 5.2]}
-    monkeypatch.setattr(phrasing, "typical", lambda voices, recipe: np.array(typical[voices]))
+@pytest.mark.parametrize("own, movement", [(1.0, 0.2), (1.2, 0.1)], ids=["as far as the filter goes", "as far as the voice is"])
+def test_bounds_are_moved_by_what_the_filter_does(monkeypatch, own, movement):
+    typical = {"own": [0.6, own, -16.0, 5.1], "sung": [0.7, 1.3, -15.0, 5.3], "filtered": [0.7, 1.1, -17.0, 5.2]}
+    monkeypatch.setattr(phrasing, "typical", lambda voices, recipe: np.array(typical[voices if isinstance(voices, str) else voices[0]]))
     bounds = phrasing.Bounds(np.zeros((3, 2, 4)), -35.5)
-    moved = calibration._unfiltered(bounds, "sung", "filtered", 0.03, None)
-    assert np.allclose(moved.spans, [0.03, 0.2, 2.0, 0.1]) and moved.rest == -35.5
-    assert calibration._unfiltered(None, "sung", "filtered", 0.03, None) is None
+    moved = calibration._unfiltered(bounds, "own", "sung", "filtered", 0.03, None)
+    assert np.allclose(moved.spans, [0.03, movement, 2.0, 0.1]) and moved.rest == -35.5
+    assert calibration._unfiltered(None, "own", "sung", "filtered", 0.03, None) is None
 
 
 def test_voices_are_primed_from_all_over_the_training_part(monkeypatch):

@@ -94,7 +94,7 @@ def measure(run, dataset, checkpoint="best"):
         heard_map, smoothing = postfilter.then(heard_map, more), postfilter.bounded(smoothing + smoother)
         if step == 0:
             unheard = np.mean(some[:, VOICING]) - hearing.voiced(sound, sr)  # of what is said to be voiced: so much more must be
-            bounds = choir.within(_unfiltered(bounds, sung, filtered, unheard, recipe))
+            bounds = choir.within(_unfiltered(bounds, rows[::dataset.rows_per_frame], sung, filtered, unheard, recipe))
             voicing, sung = _as_often_voiced(choir.sing, share + unheard, sung)
     found = own.filter(sung, heard_map, smoothing)
     some = _last([found.apply(voice) for voice in sung], recipe)
@@ -143,13 +143,13 @@ def _last(voices, recipe):
     return np.concatenate([voice[-SOUND_SECONDS * recipe.sample_rate // recipe.frame_length:] for voice in voices])
 
 
-def _unfiltered(bounds, sung, filtered, unheard, recipe):
-    """`phrasing.Bounds` for frames that are yet to be filtered: moved by what that does to the voices; how often these are voiced is not left to it."""
+def _unfiltered(bounds, frames, sung, filtered, unheard, recipe):
+    """`phrasing.Bounds` for what the voices sing: moved by what the filter does to it, but for how often it is voiced, and no further from the recording's `frames` in movement."""
     if bounds is None:
         return None
-    apart = phrasing.typical(sung, recipe) - phrasing.typical(filtered, recipe)
-    apart[0] = unheard
-    return phrasing.moved(bounds, apart)
+    own, sung, filtered = (phrasing.typical(voices, recipe) for voices in ([frames], sung, filtered))
+    voiced, movement, *others = sung - filtered
+    return phrasing.moved(bounds, [unheard, min(movement, sung[1] - own[1]), *others])
 
 
 class _Choir:
