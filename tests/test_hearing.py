@@ -92,6 +92,17 @@ def test_all_is_heard_in_a_third_of_it(song, chosen, mean, covariance):
     assert np.allclose(found.slopes, own.slopes)
 
 
+def test_a_samples_own_chance_is_not_taken_for_colour(song):
+    frames, y = song
+    part = frames.copy()  # by chance a little louder, wider and of another vowel
+    part[:, -N_ENVELOPE:] *= 1.03
+    part[:, -N_ENVELOPE:][:, :3] += 0.2
+    whole, sound = hearing.hear(y, SR, 1.0), features.decode(part, FINE)
+    heard = hearing.hear_all(sound, part, [frames], FINE, 1.0), hearing.hear(sound, SR, 1.0)
+    granted, taken = (np.linalg.norm(hearing.by_ear(whole, h, envelope(rows)[0], SR)[0] - postfilter.nothing()) for h, rows in zip(heard, (frames, part)))
+    assert granted < 0.3 * taken
+
+
 def test_when_all_is_listened_to_that_is_what_is_heard(song):
     frames, y = song
     whole, found = hearing.hear(y, SR, 1.0).cepstra, hearing.hear_all(y, frames, [frames], FINE, 1.0).cepstra

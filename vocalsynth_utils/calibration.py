@@ -24,7 +24,7 @@ from .features import N_ENVELOPE, ROW_SECONDS, VOICING
 from .postfilter import PostFilter
 
 SECONDS = 120     # sung by each of the VOICES: a melody wanders, and how high a song is on the whole is known from much of it alone
-FIRST_SECONDS = 30  # the first time, to find out how often it is voiced
+FIRST_SECONDS = 30  # the first time, to find out how often it is voiced and where the bounds go
 VOICES = 16
 GROUP = 8         # of them at a time: a core each
 SOUND_SECONDS = 4   # of each become sound, which costs more: the last ones, longest after the voice that primed them; what is heard of them is carried over to all

@@ -18,8 +18,6 @@ from . import descriptors, features, mel, postfilter, world
 from .descriptors import N_MFCC
 from .features import LOG_F0, N_ENVELOPE, VOICING
 
-PITCH = 5.0  # log F0, about the middle of voices
-
 
 class Heard(NamedTuple):
     """What is heard of a sound.
@@ -79,9 +77,9 @@ def hear_all(y, sample, frames, recipe, std):
     own = postfilter.moments(cepstra)
     if np.isfinite(own).all():
         everywhere = postfilter.moments(np.concatenate([_said(piece, recipe) for piece in frames]))
-        follows = np.linalg.lstsq(said - said.mean(axis=0), cepstra - own[0], rcond=None)[0]
         of_sample = postfilter.moments(said)
-        own = own + np.vstack([(everywhere[0] - of_sample[0]) @ follows, follows.T @ (everywhere[1:] - of_sample[1:]) @ follows])
+        follows, chance = np.linalg.lstsq(said - of_sample[0], cepstra - own[0], rcond=None)[0], of_sample - everywhere
+        own = own - np.vstack([chance[0] @ follows, follows.T @ chance[1:] @ follows])
     return Heard(own, postfilter.moments(slopes))
 
 
@@ -96,7 +94,7 @@ def _cepstra(y, sr, std):
 def _said(frames, recipe):
     """What frames (n_frames, n_features) say at the times of `_cepstra`: envelope, voiced or not, and the pitch of what is: (n, n_envelope + 2)."""
     voiced = frames[:, VOICING] > 0.5
-    said = np.column_stack([frames[:, -N_ENVELOPE:], voiced, voiced * (frames[:, LOG_F0] - PITCH)])
+    said = np.column_stack([frames[:, -N_ENVELOPE:], voiced, voiced * frames[:, LOG_F0]])
     frame_seconds = recipe.frame_length / recipe.sample_rate
     n = max(0, int(((len(frames) - 1) * frame_seconds - descriptors.FRAME_SECONDS / 2) / descriptors.FRAME_HOP + 1))
     at = (descriptors.FRAME_SECONDS / 2 + descriptors.FRAME_HOP * np.arange(n)) / frame_seconds
