@@ -1,7 +1,9 @@
-# make        set up, run every notebook on the built-in voice, results under build/
-# make test   set up, run the tests and the notebooks' own check
-# make lab    open the notebooks in JupyterLab
-# LAB_FLAGS=... is passed on to it, e.g. --no-browser.
+# make            set up, run every notebook on the built-in voice, results under build/
+# make lab        open the notebooks in JupyterLab
+# make check      lint and the fast tests: a minute
+# make test       all tests but the long ones, and the notebooks' own check
+# make test-long  builds from nothing, kills by the dozen: what takes long and guards what rarely changes
+# LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter (3.9, 3.10 or 3.11).
 
 SHELL := /bin/bash
@@ -18,11 +20,14 @@ export JUPYTER_DATA_DIR := $(abspath $(VENV))/cache/jupyter-data
 export JUPYTER_PREFER_ENV_PATH := 1
 export MPLCONFIGDIR := $(abspath $(VENV))/cache/matplotlib
 
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
-EXECUTED  := $(NOTEBOOKS:notebooks/%.ipynb=build/%.html)
+# Two of whatever runs side by side, where there are two cores, with a thread each.
+WORKERS   := $(shell n=$$(OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 2 ? n : 2)))
+PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+LINTED    := vocalsynth_utils tests data notebooks docs
 
-.PHONY: all test lab setup clean
-all: $(EXECUTED)
+.PHONY: all setup check test test-long lab clean
+all: $(READY) | data/voice.wav
+	@$(BIN)/python notebooks/run.py
 	@echo
 	@echo "Done. Open build/*.html in a browser to read and listen; the generated audio is in build/audio/:"
 	@ls build/audio/*.wav 2>/dev/null | sed 's/^/  /' || true
@@ -54,29 +59,45 @@ fi
 endef
 export FIND_PYTHON
 
+# uv, by its hash in the lock, gets the rest by theirs, from where pip is told to look; what is built from source is built with the lock's setuptools.
+# Without a terminal its list of packages is left out.  Where uv does not get through, as with settings of pip's that it does not know, pip does it.
+define INSTALL_PACKAGES
+pip() { $(BIN)/python -m pip "$$@" --disable-pip-version-check; }
+awk '/^[^ ]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/cache/uv.txt
+pip install --quiet --require-hashes -r $(VENV)/cache/uv.txt
+index=$${PIP_INDEX_URL:-$$(pip config get global.index-url 2>/dev/null || true)}
+if [ -n "$$index" ]; then export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; fi
+with_uv=($(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock)
+if [ -t 2 ]; then "$${with_uv[@]}"; else "$${with_uv[@]}" 2>&1 | sed -E '/^ *([+-] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
+  echo "[set-up] uv did not get through; pip tries, which takes a minute longer"
+  pip install --quiet --require-hashes -r requirements.lock
+}
+endef
+export INSTALL_PACKAGES
+
 $(READY): requirements.lock pyproject.toml
-	@eval "$$FIND_PYTHON"; set -e; \
-	echo "[set-up] $$("$$found" --version) in $(VENV), packages from requirements.lock (about a minute)"; \
+	@eval "$$FIND_PYTHON"; set -eo pipefail; start=$$SECONDS; \
+	echo "[set-up] $$("$$found" --version) in $(VENV), packages from requirements.lock"; \
 	rm -rf $(VENV); "$$found" -m venv $(VENV); mkdir -p $(VENV)/cache; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
-	touch $@
+	eval "$$INSTALL_PACKAGES"; \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	echo "[set-up] done in $$((SECONDS - start)) s"; touch $@
 
 data/voice.wav: | $(READY)
 	@echo "[voice] making the built-in voice, 5 minutes of it"
 	@$(BIN)/python -m vocalsynth_utils voice $@ --seconds 300 --seed 0
 
-build/%.html: notebooks/%.ipynb $(READY) $(wildcard vocalsynth_utils/*.py vocalsynth_utils/c_code/*) | data/voice.wav
-	@mkdir -p build/audio
-	@echo "[notebook $$(echo $(NOTEBOOKS) | tr ' ' '\n' | grep -n $* | cut -d: -f1) of $(words $(NOTEBOOKS))] $* ..."; start=$$SECONDS; \
-	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --ExecutePreprocessor.timeout=900 --output-dir build $< && \
-	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir build build/$*.ipynb && \
-	echo "    done in $$((SECONDS - start)) s: build/$*.html"
+check: $(READY)
+	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
+	MPLBACKEND=agg $(PYTEST) -m "not slow and not long" tests
 
 test: $(READY) | data/voice.wav
+	MPLBACKEND=agg $(PYTEST) -m "not long" --dist loadgroup --durations=10 tests
 	@mkdir -p build/audio
-	MPLBACKEND=agg $(BIN)/python -m pytest -q --durations=10 tests
-	$(BIN)/python -m pytest -q --nbval notebooks
+	$(PYTEST) --dist loadfile --nbval notebooks
+
+test-long: $(READY)
+	MPLBACKEND=agg $(PYTEST) -m long --dist loadgroup --durations=10 tests
 
 lab: $(READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)

@@ -1,4 +1,5 @@
 """Theano is imported after the package has set it up, whichever test comes first; figures do not outlive their test."""
+
 import sys
 
 import pytest

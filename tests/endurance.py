@@ -7,6 +7,7 @@ time, the lowest and highest value and the slope of its own (anonymous) memory
 and of its open files.  Mapped files, such as a recording, are not its own: the
 system takes those pages back when it needs them.
 """
+
 import argparse
 import json
 import os
@@ -52,12 +53,17 @@ def watch(command, every, **popen):
 
 def summary(samples):
     """What the second half of the samples says: a dict of plain numbers, slopes per hour."""
-    settled = samples[len(samples) // 2:]
+    settled = samples[len(samples) // 2 :]
     slope = lambda values: float(np.polyfit(settled[:, 0] / 3600, values, 1)[0])
     megabytes, files = settled[:, 1] / 1e6, settled[:, 2]
-    return {"seconds": round(float(samples[-1, 0])), "n_samples": len(samples),
-            "mb": [round(float(megabytes.min()), 2), round(float(megabytes.max()), 2)], "mb_per_hour": round(slope(megabytes), 3),
-            "files": [int(files.min()), int(files.max())], "files_per_hour": round(slope(files), 3)}
+    return {
+        "seconds": round(float(samples[-1, 0])),
+        "n_samples": len(samples),
+        "mb": [round(float(megabytes.min()), 2), round(float(megabytes.max()), 2)],
+        "mb_per_hour": round(slope(megabytes), 3),
+        "files": [int(files.min()), int(files.max())],
+        "files_per_hour": round(slope(files), 3),
+    }
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ The imports are done once; each case is a fork of this process, with its address
 space limited and its standard streams in files.  One in four hundred starts
 Python anew instead, to show that the fork hides nothing.
 """
+
 import argparse
 import collections
 import contextlib
@@ -23,26 +24,29 @@ import resource
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
-import numpy as np
-
 import hostile
 import hostile_files
 import hostile_sweeps
-from vocalsynth_utils import __main__ as commands
-from vocalsynth_utils import calibration, drift, generation, training, voice  # noqa: F401  imported once, before any fork
+import numpy as np
+
+from vocalsynth_utils import __main__
 
 GIGABYTE = 1 << 30
 SECONDS = 10
 ANEW, ANEW_AT = 400, 41  # one case in so many starts Python anew
-STARTING = 60         # s allowed to those: importing is not the input's fault
-OUT_OF_MEMORY = ("out of memory", "MemoryError", "Unable to allocate", "Cannot allocate")  # the limit was met, not foreseen
+STARTING = 60  # s allowed to those: importing is not the input's fault
+OUT_OF_MEMORY = (
+    "out of memory",
+    "MemoryError",
+    "Unable to allocate",
+    "Cannot allocate",
+)  # the limit was met, not foreseen
 KINDS = {**hostile.KINDS, **hostile_files.KINDS, **hostile_sweeps.KINDS}
 
 
@@ -89,16 +93,22 @@ def run_case(kind, number, material, folder):
     os.chdir(sandbox / "here")  # only so that short relative names do while the case is laid out
     try:
         # not SeedSequence: a hundred thousand cases need no more than this
-        case = KINDS[kind](np.random.default_rng([list(KINDS).index(kind), number]), hostile.Box(material, sandbox, number))
+        case = KINDS[kind](
+            np.random.default_rng([list(KINDS).index(kind), number]), hostile.Box(material, sandbox, number)
+        )
         before = snapshot(sandbox)
         command = None
         if number % ANEW == ANEW_AT:
             command = [sys.executable, "-m", "vocalsynth_utils", *case.args]
-        status, peak, seconds = _forked(lambda: commands.program(case.args), sandbox, command, STARTING if command else SECONDS)
+        status, peak, seconds = _forked(
+            lambda: __main__.program(case.args), sandbox, command, STARTING if command else SECONDS
+        )
         said = (sandbox / "streams" / "2").read_bytes().decode(errors="replace")
         what, reason = judge(case, status, peak, said, changes(before, snapshot(sandbox)))
         shown = [a if len(a) < 300 else a[:300] + "..." for a in case.args]
-        return Outcome(kind, number, what, reason, seconds, peak, shown, said[-3000:] if what == "fault" else said[:300])
+        return Outcome(
+            kind, number, what, reason, seconds, peak, shown, said[-3000:] if what == "fault" else said[:300]
+        )
     finally:
         os.chdir(folder)
         shutil.rmtree(sandbox)
@@ -122,7 +132,11 @@ def judge(case, status, peak, said, changed):
     lines = [line for line in said.splitlines() if not line.startswith(f"vocalsynth_utils {case.args[0]}: warning: ")]
     if len(lines) != 1 or not all(line.isprintable() for line in said.splitlines()):
         return "fault", "not one printable line"
-    left = [path for path in changed if not case.args[0] == "train" or (".part" in path or "/." in path and not path.endswith("/.lock"))]
+    left = [
+        path
+        for path in changed
+        if not case.args[0] == "train" or (".part" in path or "/." in path and not path.endswith("/.lock"))
+    ]
     return ("fault", f"refused, yet changes {', '.join(left[:3])}") if left else ("refused", said)
 
 
@@ -133,7 +147,9 @@ def snapshot(sandbox):
         for entry in os.scandir(pending.pop()):
             status = entry.stat(follow_symlinks=False)
             is_dir = entry.is_dir(follow_symlinks=False)
-            found[os.path.relpath(entry.path, sandbox)] = (status.st_mode, status.st_ino) + (() if is_dir else (status.st_size, status.st_mtime_ns))
+            found[os.path.relpath(entry.path, sandbox)] = (status.st_mode, status.st_ino) + (
+                () if is_dir else (status.st_size, status.st_mtime_ns)
+            )
             if is_dir:
                 pending.append(entry.path)
     return found
@@ -186,16 +202,22 @@ def _queued(child):
 
 def _in_child(function, sandbox, command):
     """Streams into files, memory limited, then the function; a command replaces this process."""
-    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), (2, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)):
+    for number, flags in (
+        (0, os.O_RDONLY),
+        (1, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
         os.dup2(os.open(sandbox / "streams" / str(number) if number else os.devnull, flags), number)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     tempfile.tempdir = os.environ["TMPDIR"] = str(sandbox / "tmp")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * GIGABYTE, 2 * GIGABYTE))  # a runaway file ends the case, not the machine
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (2 * GIGABYTE, 2 * GIGABYTE)
+    )  # a runaway file ends the case, not the machine
     limit = _memory("VmSize") + GIGABYTE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if command:
-        os.execve(command[0], command, dict(os.environ, PYTHONPATH=str(Path(commands.__file__).parent.parent)))
+        os.execve(command[0], command, dict(os.environ, PYTHONPATH=str(Path(__main__.__file__).parent.parent)))
     return function()
 
 
@@ -212,10 +234,15 @@ def summary(outcomes):
     for kind in dict.fromkeys(o.kind for o in outcomes):
         own = [o for o in outcomes if o.kind == kind]
         count = collections.Counter(o.what for o in own)
-        figures[kind] = {"cases": len(own), "works": count["works"], "refused": count["refused"], "faults": count["fault"],
-                         "messages": len({_shape_of(o.reason) for o in own if o.what == "refused"}),
-                         "slowest_s": round(max(o.seconds for o in own if (o.case % ANEW != ANEW_AT) or len(own) == 1), 2),
-                         "peak_mb": round(max(o.peak for o in own if (o.case % ANEW != ANEW_AT) or len(own) == 1) / 1e6)}
+        figures[kind] = {
+            "cases": len(own),
+            "works": count["works"],
+            "refused": count["refused"],
+            "faults": count["fault"],
+            "messages": len({_shape_of(o.reason) for o in own if o.what == "refused"}),
+            "slowest_s": round(max(o.seconds for o in own if (o.case % ANEW != ANEW_AT) or len(own) == 1), 2),
+            "peak_mb": round(max(o.peak for o in own if (o.case % ANEW != ANEW_AT) or len(own) == 1) / 1e6),
+        }
     return figures
 
 

@@ -4,13 +4,13 @@ A kind is a function of a random generator and a `Box` that returns a `Case`.
 Its number makes it again; what goes through every value of a list takes it
 from the number, what draws takes it from the generator.
 """
+
 import io
 import os
 import shutil
 import socket
 import stat
 import struct
-from pathlib import Path
 from typing import NamedTuple, Tuple
 
 import numpy as np
@@ -19,15 +19,63 @@ import soundfile
 from vocalsynth_utils.recipes import CHOICES, RECIPES, Recipe
 
 SMALL = [f"--set={s}" for s in ("frame_length=20", "n_steps=4", "n_offsets=1", "n_units=4", "n_batch=4", "n_epochs=1")]
-FORMATS = (("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAV", "PCM_24"), ("WAV", "PCM_32"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAV", "ULAW"),
-           ("WAVEX", "PCM_16"), ("WAVEX", "FLOAT"), ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"),
-           ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
-N_WAV = 10            # the first so many of them have a RIFF header
-HEADER = 140          # bytes: the longest header of them, and a little of what follows
-EXTREMES = (0, 1, 2, 3, 15, 16, 17, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 999, 768001, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1,
-            2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)
-SHARES = {"truncation": 9, "header field": 17, "mutation": 15, "chunks": 11, "path": 7, "checkpoint": 10, "dataset": 9, "run": 9, "setting": 7,
-          "argument": 3, "sweep": 3}  # per cent of all cases
+FORMATS = (
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAV", "ULAW"),
+    ("WAVEX", "PCM_16"),
+    ("WAVEX", "FLOAT"),
+    ("RF64", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("FLAC", "PCM_24"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+)
+N_WAV = 10  # the first so many of them have a RIFF header
+HEADER = 140  # bytes: the longest header of them, and a little of what follows
+EXTREMES = (
+    0,
+    1,
+    2,
+    3,
+    15,
+    16,
+    17,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFE,
+    0xFFFF,
+    999,
+    768001,
+    2**31 - 1,
+    2**31,
+    2**32 - 2,
+    2**32 - 1,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
+SHARES = {
+    "truncation": 9,
+    "header field": 17,
+    "mutation": 15,
+    "chunks": 11,
+    "path": 7,
+    "checkpoint": 10,
+    "dataset": 9,
+    "run": 9,
+    "setting": 7,
+    "argument": 3,
+    "sweep": 3,
+}  # per cent of all cases
 
 
 class Case(NamedTuple):
@@ -41,7 +89,12 @@ class Box:
     """Where a case is laid out: `here` is the command's working folder, `elsewhere` none of its business."""
 
     def __init__(self, material, sandbox, number):
-        self.material, self.here, self.elsewhere, self.number = material, sandbox / "here", sandbox / "elsewhere", number
+        self.material, self.here, self.elsewhere, self.number = (
+            material,
+            sandbox / "here",
+            sandbox / "elsewhere",
+            number,
+        )
 
     def copy(self, name):
         """A copy of some material in `here`; returns its name."""
@@ -67,6 +120,7 @@ def make_audio(folder):
 
 # audio ------------------------------------------------------------------------------------------------------------
 
+
 def truncation(rng, box):
     """A file cut at every byte of its header, one after the other; past that, anywhere."""
     whole = _recording(box, box.number % len(FORMATS), 1 + box.number // len(FORMATS) % 2)
@@ -79,7 +133,7 @@ def header_field(rng, box):
     sizes = (N_WAV, 3, len(EXTREMES), HEADER // 2)
     which, width, value, at = np.unravel_index((box.number * 7919) % int(np.prod(sizes)), sizes)
     raw, width = bytearray(_recording(box, which, 1 + box.number % 2)), (2, 4, 8)[width]
-    raw[2 * at:2 * at + width] = (EXTREMES[value] % 256 ** width).to_bytes(width, "little")
+    raw[2 * at : 2 * at + width] = (EXTREMES[value] % 256**width).to_bytes(width, "little")
     return _heard(rng, box, bytes(raw))
 
 
@@ -102,15 +156,17 @@ def mutate(raw, rng, head=HEADER):
             raw[at] ^= 1 << int(rng.integers(8))
         elif what == 2:
             width = int(rng.choice([2, 4, 8]))
-            raw[at:at + width] = (EXTREMES[rng.integers(len(EXTREMES))] % 256 ** width).to_bytes(width, ("little", "big")[rng.integers(2)])
+            raw[at : at + width] = (EXTREMES[rng.integers(len(EXTREMES))] % 256**width).to_bytes(
+                width, ("little", "big")[rng.integers(2)]
+            )
         elif what == 3:
-            del raw[at:at + int(rng.integers(1, 40)) if rng.random() < 0.7 else None]
+            del raw[at : at + int(rng.integers(1, 40)) if rng.random() < 0.7 else None]
         elif what == 4:
-            raw[at:at] = raw[at:at + int(rng.integers(1, 60))]
+            raw[at:at] = raw[at : at + int(rng.integers(1, 60))]
         elif what == 5:
             raw[at:at] = rng.integers(0, 256, int(rng.integers(1, 20)), dtype=np.uint8).tobytes()
         else:
-            raw[at:at + 64] = bytes(len(raw[at:at + 64]))
+            raw[at : at + 64] = bytes(len(raw[at : at + 64]))
     return bytes(raw)
 
 
@@ -123,26 +179,64 @@ def chunks(rng, box):
     magic = pick(rng.choice([b"RIFF", b"RIFF", b"RIFX", b"RF64"]).tobytes().ljust(4, b"\0"), b"RIFF", b"riff", b"RIFE")
     order = ">" if magic == b"RIFX" else "<"
     tag, bits = [(1, 16), (1, 8), (1, 24), (1, 32), (1, 64), (3, 32), (3, 64), (6, 8), (7, 8)][rng.integers(9)]
-    n_channels, sr = pick(int(rng.integers(1, 7)), 0, 64, 65, 255, 65535), pick(int(rng.choice([8000, 16000, 44100])), 0, 1, 999, 1000, 768000, 768001, 2 ** 31)
+    n_channels, sr = (
+        pick(int(rng.integers(1, 7)), 0, 64, 65, 255, 65535),
+        pick(int(rng.choice([8000, 16000, 44100])), 0, 1, 999, 1000, 768000, 768001, 2**31),
+    )
     samples = _samples(rng, tag, bits, order, odd)
     block = pick(n_channels * bits // 8, 0, 1, 3, 65535)
-    fmt = struct.pack(order + "HHIIHH", pick(tag, 0, 2, 0x11, 0x55, 0xFFFF), n_channels, sr, pick(sr * block % 2 ** 32, 0, 2 ** 32 - 1), block % 65536,
-                      pick(bits, 0, 1, 12, 20, 65535))
+    fmt = struct.pack(
+        order + "HHIIHH",
+        pick(tag, 0, 2, 0x11, 0x55, 0xFFFF),
+        n_channels,
+        sr,
+        pick(sr * block % 2**32, 0, 2**32 - 1),
+        block % 65536,
+        pick(bits, 0, 1, 12, 20, 65535),
+    )
     if rng.random() < 0.3:  # WAVE_EXTENSIBLE
         guid = struct.pack(order + "HHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")
-        extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(3, 0, 2 ** 32 - 1)) + pick(guid, bytes(14), guid[::-1])
-        fmt = struct.pack(order + "H", 0xFFFE) + fmt[2:] + pick(extra, extra[:5], extra + bytes(900), extra + bytes(1100))
+        extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(3, 0, 2**32 - 1)) + pick(
+            guid, bytes(14), guid[::-1]
+        )
+        fmt = (
+            struct.pack(order + "H", 0xFFFE) + fmt[2:] + pick(extra, extra[:5], extra + bytes(900), extra + bytes(1100))
+        )
     parts = [(b"fmt ", fmt), (b"data", samples)]
     for _ in range(rng.integers(4)):
         inner = _chunk(rng, order, b"data", samples[:99], pick)
-        parts.insert(int(rng.integers(len(parts) + 1)), [(b"LIST", b"INFO" + inner), (b"JUNK", bytes(27)), (b"fact", struct.pack(order + "I", 7)), (b"fmt ", fmt),
-                                                         (b"data", samples[:101]), (b"", b""), (b"id3 ", b"ID3" + bytes(7)), (b"RIFF", inner)][rng.integers(8)])
+        parts.insert(
+            int(rng.integers(len(parts) + 1)),
+            [
+                (b"LIST", b"INFO" + inner),
+                (b"JUNK", bytes(27)),
+                (b"fact", struct.pack(order + "I", 7)),
+                (b"fmt ", fmt),
+                (b"data", samples[:101]),
+                (b"", b""),
+                (b"id3 ", b"ID3" + bytes(7)),
+                (b"RIFF", inner),
+            ][rng.integers(8)],
+        )
     n_data = len(samples)
     if magic == b"RF64":
-        parts.insert(pick(0, 1, 2), (b"ds64", struct.pack("<QQQI", pick(n_data + 100, 0, 2 ** 64 - 1), pick(n_data, 0, n_data + 1, 2 ** 40, 2 ** 64 - 1),
-                                                          pick(n_data // max(1, block), 0, 2 ** 64 - 1), pick(0, 1, 2 ** 32 - 1))))
+        parts.insert(
+            pick(0, 1, 2),
+            (
+                b"ds64",
+                struct.pack(
+                    "<QQQI",
+                    pick(n_data + 100, 0, 2**64 - 1),
+                    pick(n_data, 0, n_data + 1, 2**40, 2**64 - 1),
+                    pick(n_data // max(1, block), 0, 2**64 - 1),
+                    pick(0, 1, 2**32 - 1),
+                ),
+            ),
+        )
     body = b"WAVE" + b"".join(_chunk(rng, order, *part, pick) for part in parts)
-    return _heard(rng, box, magic + struct.pack(order + "I", pick(len(body), 0, len(body) - 7, len(body) + 7, 2 ** 32 - 1)) + body)
+    return _heard(
+        rng, box, magic + struct.pack(order + "I", pick(len(body), 0, len(body) - 7, len(body) + 7, 2**32 - 1)) + body
+    )
 
 
 def _samples(rng, tag, bits, order, odd):
@@ -160,15 +254,17 @@ def _samples(rng, tag, bits, order, odd):
 
 def _chunk(rng, order, name, content, pick):
     """A chunk, perhaps with a size that lies, or without its padding."""
-    size = pick(len(content), 0, 1, len(content) - 1, len(content) + 1, 2 ** 31, 2 ** 32 - 1) % 2 ** 32
+    size = pick(len(content), 0, 1, len(content) - 1, len(content) + 1, 2**31, 2**32 - 1) % 2**32
     return name.ljust(4, b"\0") + struct.pack(order + "I", size) + content + bytes(pick(len(content) % 2, 0, 1))
 
 
 def _over_4_gb(rng, box):
     """A true RF64 file of more than 4 GB, of holes."""
-    n_bytes = 2 ** 32 + 2 * int(rng.integers(10 ** 6))
-    head = struct.pack("<4sI4s4sIQQQI", b"RF64", 2 ** 32 - 1, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0)
-    head += struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 2 ** 32 - 1)
+    n_bytes = 2**32 + 2 * int(rng.integers(10**6))
+    head = struct.pack(
+        "<4sI4s4sIQQQI", b"RF64", 2**32 - 1, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0
+    )
+    head += struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 2**32 - 1)
     box.save("a.wav", head)
     os.truncate(box.here / "a.wav", len(head) + n_bytes)
     return Case(["generate", box.copy("raw"), "o.wav", "--seconds", "0.01", "--primer", "a.wav"], ("here/o.wav",))
@@ -192,6 +288,7 @@ def _heard(rng, box, content):
 
 
 # paths ------------------------------------------------------------------------------------------------------------
+
 
 def path(rng, box):
     """Every place where a command takes a path, given every kind of thing a path can lead to."""
@@ -224,6 +321,7 @@ def _node(kind, device=0):
         except PermissionError:  # devices are root's
             os.mkfifo(box.here / "node")
         return "node"
+
     return make
 
 
@@ -231,6 +329,7 @@ def _link(target, name="link"):
     def make(box):
         os.symlink(target, box.here / name)
         return name
+
     return make
 
 
@@ -245,21 +344,117 @@ def _folder(box):
     return "folder"
 
 
-ODD_PATHS = [lambda box, name=name: name for name in (
-    "", " ", ".", "./", "missing/deeper/a.wav", "recording.wav/child", "n" * 300, "d/" * 3000 + "x", "two\nlines.wav", "\x1b[2J\x07.wav", "\u202ereversed\u2028.wav",
-    os.fsdecode(b"\xff\xfe.wav"), "-", "--", "~", "{0}%s%n.wav", "none", "valid", "recording.wav", "raw", "dataset", "raw/last.npz", "dataset/signal.npy",
-    "raw/../recording.wav", "CON.wav", "a.wav/")] + [
-    _node(stat.S_IFIFO), _node(stat.S_IFCHR, os.makedev(1, 3)), _node(stat.S_IFCHR, os.makedev(1, 5)), _node(stat.S_IFCHR, os.makedev(1, 7)), _socket, _folder,
-    _link("link"), _link("nowhere"), _link("../elsewhere/precious.txt"), _link("recording.wav"), _link("raw"), _link("dataset"), _link("/dev/zero"),
-    lambda box: box.save("empty", b""), lambda box: box.save("text.wav", b"Dear diary, " * 99), lambda box: box.save("zeros", bytes(5000))]
+ODD_PATHS = [
+    lambda box, name=name: name
+    for name in (
+        "",
+        " ",
+        ".",
+        "./",
+        "missing/deeper/a.wav",
+        "recording.wav/child",
+        "n" * 300,
+        "d/" * 3000 + "x",
+        "two\nlines.wav",
+        "\x1b[2J\x07.wav",
+        "\u202ereversed\u2028.wav",
+        os.fsdecode(b"\xff\xfe.wav"),
+        "-",
+        "--",
+        "~",
+        "{0}%s%n.wav",
+        "none",
+        "valid",
+        "recording.wav",
+        "raw",
+        "dataset",
+        "raw/last.npz",
+        "dataset/signal.npy",
+        "raw/../recording.wav",
+        "CON.wav",
+        "a.wav/",
+    )
+] + [
+    _node(stat.S_IFIFO),
+    _node(stat.S_IFCHR, os.makedev(1, 3)),
+    _node(stat.S_IFCHR, os.makedev(1, 5)),
+    _node(stat.S_IFCHR, os.makedev(1, 7)),
+    _socket,
+    _folder,
+    _link("link"),
+    _link("nowhere"),
+    _link("../elsewhere/precious.txt"),
+    _link("recording.wav"),
+    _link("raw"),
+    _link("dataset"),
+    _link("/dev/zero"),
+    lambda box: box.save("empty", b""),
+    lambda box: box.save("text.wav", b"Dear diary, " * 99),
+    lambda box: box.save("zeros", bytes(5000)),
+]
 
 
 # settings and arguments -------------------------------------------------------------------------------------------
 
-VALUES = ("0", "1", "-1", "2", "3", "-0", "+1", "0.5", "1.0", "1.5", "1e308", "1e39", "1e-320", "nan", "inf", "-inf", "1e999", "1" * 5000, "0x10", "1_0", "\u0661", "\u00b2",
-          "", " ", " 3", "true", "True", "yes", "None", "null", "[]", "{}", "=", "a=b", "\x1b[2J", "\u202e\u2028", "\u00e9", "'\"", "$(touch x)", "600,600", "6,,6", ",",
-          "1x2x3", "0,1", "-1,2", "1," * 1000, "1," * 100000, "1000000", "100000000", "1000000000", "1000000000000", "10000000000000000000000", "4294967296", "-1000000",
-          "0.999999999999", "two\nlines", os.fsdecode(b"\xff")) + tuple(v for values in CHOICES.values() for v in values)
+VALUES = (
+    "0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "-0",
+    "+1",
+    "0.5",
+    "1.0",
+    "1.5",
+    "1e308",
+    "1e39",
+    "1e-320",
+    "nan",
+    "inf",
+    "-inf",
+    "1e999",
+    "1" * 5000,
+    "0x10",
+    "1_0",
+    "\u0661",
+    "\u00b2",
+    "",
+    " ",
+    " 3",
+    "true",
+    "True",
+    "yes",
+    "None",
+    "null",
+    "[]",
+    "{}",
+    "=",
+    "a=b",
+    "\x1b[2J",
+    "\u202e\u2028",
+    "\u00e9",
+    "'\"",
+    "$(touch x)",
+    "600,600",
+    "6,,6",
+    ",",
+    "1x2x3",
+    "0,1",
+    "-1,2",
+    "1," * 1000,
+    "1," * 100000,
+    "1000000",
+    "100000000",
+    "1000000000",
+    "1000000000000",
+    "10000000000000000000000",
+    "4294967296",
+    "-1000000",
+    "0.999999999999",
+    "two\nlines",
+    os.fsdecode(b"\xff"),
+) + tuple(v for values in CHOICES.values() for v in values)
 FIELDS = tuple(Recipe.__dataclass_fields__)
 
 
@@ -270,18 +465,51 @@ def setting(rng, box):
     if rng.random() < 0.3:
         other = FIELDS[rng.integers(len(FIELDS))]
         value = VALUES[rng.integers(len(VALUES))]
-        settings.insert(int(rng.integers(2)), "--set=" + rng.choice([f"{other}={value}", f"{field[:-1]}={value}", other, f"={value}", f"{field.upper()}={value}"]))
+        settings.insert(
+            int(rng.integers(2)),
+            "--set="
+            + rng.choice([f"{other}={value}", f"{field[:-1]}={value}", other, f"={value}", f"{field.upper()}={value}"]),
+        )
     if rng.random() < 0.2:
         name = list(RECIPES)[rng.integers(len(RECIPES))]
         return Case(["prepare", name, box.copy("recording.wav"), "out", *settings], ("here/out",))
-    return Case(["train", "2016-small", "--data", box.copy("dataset"), "--run", "new", *SMALL, *settings, "--epochs", "2", "--minutes", "0.001"], ("here/new",))
+    return Case(
+        [
+            "train",
+            "2016-small",
+            "--data",
+            box.copy("dataset"),
+            "--run",
+            "new",
+            *SMALL,
+            *settings,
+            "--epochs",
+            "2",
+            "--minutes",
+            "0.001",
+        ],
+        ("here/new",),
+    )
 
 
 ARGUMENTS = {  # options with values that work, and whether these are numbers
     "voice": (["v.wav"], {"--seconds": "0.01", "--seed": "1"}),
-    "generate": (["raw", "o.wav"], {"--seconds": "0.01", "--primer": "none", "--primer-frames": "2", "--temperature": "1", "--seed": "3"}),
+    "generate": (
+        ["raw", "o.wav"],
+        {"--seconds": "0.01", "--primer": "none", "--primer-frames": "2", "--temperature": "1", "--seed": "3"},
+    ),
     "evaluate": (["raw"], {"--seconds": "2", "--seed": "3", "--temperature": "1", "--json": None, "--out": "o.wav"}),
-    "train": (["2016-small"], {"--data": "recording.wav", "--run": "new", "--epochs": "1", "--minutes": "0.001", "--resume": None, "--set": "n_units=4"}),
+    "train": (
+        ["2016-small"],
+        {
+            "--data": "recording.wav",
+            "--run": "new",
+            "--epochs": "1",
+            "--minutes": "0.001",
+            "--resume": None,
+            "--set": "n_units=4",
+        },
+    ),
     "prepare": (["2016-small", "recording.wav", "out"], {"--set": "n_batch=1"}),
     "recipes": ([], {}),
 }
@@ -307,7 +535,22 @@ def argument(rng, box):
         elif command == "evaluate":
             options["--seconds"] = "2"  # or it would measure ten minutes
     elif what == 4:
-        extra.append(rng.choice(["--no-such-option", "-x", "--", "@file", "--seconds", "extra", "--set", "--json=3", "--sec=1", "two\nlines"]))
+        extra.append(
+            rng.choice(
+                [
+                    "--no-such-option",
+                    "-x",
+                    "--",
+                    "@file",
+                    "--seconds",
+                    "extra",
+                    "--set",
+                    "--json=3",
+                    "--sec=1",
+                    "two\nlines",
+                ]
+            )
+        )
     elif positional:
         positional[rng.integers(len(positional))] = VALUES[rng.integers(len(VALUES))]
     if command == "evaluate" and rng.random() < 0.9:
@@ -318,4 +561,12 @@ def argument(rng, box):
     return Case([command, *positional, *extra, *given], ("here",))
 
 
-KINDS = {"truncation": truncation, "header field": header_field, "mutation": mutation, "chunks": chunks, "path": path, "setting": setting, "argument": argument}
+KINDS = {
+    "truncation": truncation,
+    "header field": header_field,
+    "mutation": mutation,
+    "chunks": chunks,
+    "path": path,
+    "setting": setting,
+    "argument": argument,
+}

@@ -3,6 +3,7 @@
 Everything is altered where its structure has a meaning: zip records, array
 headers, JSON values, rows of a log.
 """
+
 import ast
 import io
 import json
@@ -11,14 +12,14 @@ import pickle
 import struct
 import zipfile
 import zlib
-from pathlib import Path
-
-import numpy as np
 
 import hostile
+import numpy as np
 from hostile import Case, mutate
-from vocalsynth_utils import audio, calibration, corpora, dataset, phrasing, postfilter, training, voice
+
+from vocalsynth_utils import audio, dataset, runs, synthetic, training, world_mdn
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.world_mdn import calibration, moments, postfilter, rejection
 
 RAW = get("2016-small").replace(frame_length=20, n_steps=4, n_offsets=1, n_units=(4,), n_batch=4, n_epochs=1)
 WORLD = get("world-mdn").replace(n_steps=10, n_units=(8,), n_mixtures=2, n_batch=4, batches_per_epoch=2, n_epochs=1)
@@ -29,21 +30,23 @@ def make_material(folder):
     folder.mkdir()
     hostile.make_audio(folder)
     os.chdir(folder)
-    audio.write("recording.wav", 0.9 * corpora.ar2(16000, seed=2))
+    audio.write("recording.wav", 0.9 * synthetic.ar2(16000, seed=2))
     dataset.prepare("recording.wav", RAW, "dataset")
     list(training.train(RAW, dataset.prepare("recording.wav", RAW, "raw/dataset"), "raw"))
-    voice.write_voice("voice.wav", 25)
+    synthetic.write_voice("voice.wav", 25)
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
-    from vocalsynth_utils import runs
-    bounds = phrasing.Bounds(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
+    bounds = rejection.Bounds(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
     pitch = np.tile(np.linspace(4.5, 6, len(postfilter.QUANTILES)), (2, 1))
-    filtering = postfilter.PostFilter(pitch, np.stack([postfilter.nothing()] * 2), 0.1 * np.eye(len(postfilter.nothing()) - 1))
-    calibration.save(runs.open_run("world"), calibration.Calibration(filtering, bounds))
+    filtering = postfilter.PostFilter(
+        pitch, np.stack([moments.nothing()] * 2), 0.1 * np.eye(len(moments.nothing()) - 1)
+    )
+    calibration.save_calibration(runs.open_run("world"), world_mdn.Calibration(filtering, bounds))
     return 0
 
 
 # arrays -----------------------------------------------------------------------------------------------------------
+
 
 class Trap:
     """Unpickled, it leaves a folder behind."""
@@ -53,20 +56,47 @@ class Trap:
 
 
 HEADERS = (
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (300000000,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 3000 + ")" * 3000 + ", }", "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 65 + "), }",
-    "{'descr': '<f4', 'fortran_order': 1, 'shape': (4,), }", "{'descr': '<f4', 'shape': (4,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), 'extra': 1}",
-    "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "{'descr': '|V2000000000', 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': '<U500000000', 'fortran_order': False, 'shape': (1,), }", "{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000,), }",
-    "{'descr': [('a', '<f4', (1000000, 1000000))], 'fortran_order': False, 'shape': (4,), }", "{'descr': [('a', '|O'), ('a', '<f4')], 'fortran_order': False, 'shape': (1,), }",
-    "{'descr': " + "[('a', " * 200 + "'<f4'" + ")]" * 200 + ", 'fortran_order': False, 'shape': (1,), }", "{'descr': None, 'fortran_order': False, 'shape': (4,), }",
-    "{'descr': 'no such type', 'fortran_order': False, 'shape': (4,), }", "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (4,), }",
-    "__import__('os').mkdir('../elsewhere/sprung')", "{'descr': __import__('os').mkdir('../elsewhere/sprung'), 'fortran_order': False, 'shape': (4,), }",
-    "-" * 9000 + "1", "1" * 9000, "[" * 150, "{" * 50, "", "\xff\xfe", "{'a': 1}", "None", "'" * 3, "9**9**9", "{**{}}", "0" + " " * 60000, "\n" * 5)
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (300000000,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 3000 + ")" * 3000 + ", }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 65 + "), }",
+    "{'descr': '<f4', 'fortran_order': 1, 'shape': (4,), }",
+    "{'descr': '<f4', 'shape': (4,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), 'extra': 1}",
+    "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '|V2000000000', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<U500000000', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000,), }",
+    "{'descr': [('a', '<f4', (1000000, 1000000))], 'fortran_order': False, 'shape': (4,), }",
+    "{'descr': [('a', '|O'), ('a', '<f4')], 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': " + "[('a', " * 200 + "'<f4'" + ")]" * 200 + ", 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': None, 'fortran_order': False, 'shape': (4,), }",
+    "{'descr': 'no such type', 'fortran_order': False, 'shape': (4,), }",
+    "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (4,), }",
+    "__import__('os').mkdir('../elsewhere/sprung')",
+    "{'descr': __import__('os').mkdir('../elsewhere/sprung'), 'fortran_order': False, 'shape': (4,), }",
+    "-" * 9000 + "1",
+    "1" * 9000,
+    "[" * 150,
+    "{" * 50,
+    "",
+    "\xff\xfe",
+    "{'a': 1}",
+    "None",
+    "'" * 3,
+    "9**9**9",
+    "{**{}}",
+    "0" + " " * 60000,
+    "\n" * 5,
+)
 
 
 def npy(header, data=b"", version=(1, 0)):
@@ -83,32 +113,71 @@ def odd_npy(rng, original):
     if what == 0:
         return mutate(original, rng, 128)
     if what == 1:
-        return original[:int(rng.integers(len(original)))] if rng.random() < 0.7 else original + bytes(int(rng.integers(1, 99)))
+        return (
+            original[: int(rng.integers(len(original)))]
+            if rng.random() < 0.7
+            else original + bytes(int(rng.integers(1, 99)))
+        )
     if what == 2:
         data = pickle.dumps(np.array([Trap()], object)) if rng.random() < 0.3 else bytes(64)
         return npy(HEADERS[rng.integers(len(HEADERS))], data, [(1, 0), (1, 0), (2, 0), (3, 0), (9, 9)][rng.integers(5)])
     if what == 3:
         header, end = original[10:128], 128
         fields = ast.literal_eval(header.decode())
-        fields["shape"] = [(), (1,), fields["shape"][::-1], fields["shape"] + (1,), (0,) + fields["shape"][1:], tuple(2 * n for n in fields["shape"]),
-                           (array.size,), (10 ** 6,) + fields["shape"]][rng.integers(8)]
+        fields["shape"] = [
+            (),
+            (1,),
+            fields["shape"][::-1],
+            fields["shape"] + (1,),
+            (0,) + fields["shape"][1:],
+            tuple(2 * n for n in fields["shape"]),
+            (array.size,),
+            (10**6,) + fields["shape"],
+        ][rng.integers(8)]
         return npy(repr(fields), original[end:])
     out = io.BytesIO()
     if what < 6:
         with np.errstate(all="ignore"):
-            changed = array.astype(["<f8", "<f2", ">f4", ">i2", "i1", "u1", "?", "c8", "U5", "S3", "i8", "u8", "g", "M8[s]" if array.dtype.kind == "i" else "f4"][rng.integers(14)])
+            changed = array.astype(
+                [
+                    "<f8",
+                    "<f2",
+                    ">f4",
+                    ">i2",
+                    "i1",
+                    "u1",
+                    "?",
+                    "c8",
+                    "U5",
+                    "S3",
+                    "i8",
+                    "u8",
+                    "g",
+                    "M8[s]" if array.dtype.kind == "i" else "f4",
+                ][rng.integers(14)]
+            )
         if rng.random() < 0.15:
             changed = np.array([(1, 2.0)] * len(array), [("a", "i4"), ("b", "f4")])
     else:
         changed = array.copy()
         if changed.dtype.kind == "f" and changed.size:
             changed.flat[rng.integers(changed.size)] = rng.choice([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-44])
-        changed = [changed, changed.T, changed * 0, changed[:1], changed[:0], changed.ravel(), changed[None], np.asfortranarray(changed)][rng.integers(8)]
+        changed = [
+            changed,
+            changed.T,
+            changed * 0,
+            changed[:1],
+            changed[:0],
+            changed.ravel(),
+            changed[None],
+            np.asfortranarray(changed),
+        ][rng.integers(8)]
     np.save(out, changed)
     return out.getvalue() if rng.random() < 0.95 else pickle.dumps(Trap())
 
 
 # checkpoints ------------------------------------------------------------------------------------------------------
+
 
 def checkpoint(rng, box):
     """A checkpoint whose bytes, arrays, zip records or meta data are altered, read by each command that reads one."""
@@ -124,7 +193,7 @@ def checkpoint(rng, box):
     if what == 0:
         content = mutate(whole, rng, len(whole))
     elif what == 1:
-        content = whole[:int(rng.integers(len(whole)))]
+        content = whole[: int(rng.integers(len(whole)))]
     elif what == 2:
         content = zip_file(_odd_members(rng, _members(whole)))
     elif what == 3:
@@ -134,8 +203,17 @@ def checkpoint(rng, box):
         members["__meta__.npy"] = _array_of(np.frombuffer(odd_json(rng, _meta(members)), np.uint8))
         content = zip_file(members.items())
     else:
-        content = [pickle.dumps(Trap()), b"", b"PK\5\6" + bytes(18), b"PK\3\4", _array_of(np.zeros(3)), b"RIFF" + whole, whole + bytes(70000), whole + whole,
-                   bytes(len(whole))][rng.integers(9)]
+        content = [
+            pickle.dumps(Trap()),
+            b"",
+            b"PK\5\6" + bytes(18),
+            b"PK\3\4",
+            _array_of(np.zeros(3)),
+            b"RIFF" + whole,
+            whole + bytes(70000),
+            whole + whole,
+            bytes(len(whole)),
+        ][rng.integers(9)]
     target.write_bytes(content)
     if which == "last":
         return Case(["train", "2016-small", "--run", run, "--resume", "--epochs", "2"], (f"here/{run}",))
@@ -159,7 +237,23 @@ def _meta(members):
     return json.loads(np.load(io.BytesIO(members["__meta__.npy"])).tobytes())
 
 
-NAMES = ("../elsewhere/sprung", "/tmp/sprung", "..\\sprung", "C:\\sprung", "", ".npy", "lstm1", "lstm1.W\0.npy", "x" * 60000, "\u202e.npy", "caf\u00e9.npy", "a/b/c.npy", "__meta__", ".", "..")
+NAMES = (
+    "../elsewhere/sprung",
+    "/tmp/sprung",
+    "..\\sprung",
+    "C:\\sprung",
+    "",
+    ".npy",
+    "lstm1",
+    "lstm1.W\0.npy",
+    "x" * 60000,
+    "\u202e.npy",
+    "caf\u00e9.npy",
+    "a/b/c.npy",
+    "__meta__",
+    ".",
+    "..",
+)
 
 
 def _odd_members(rng, members):
@@ -179,7 +273,12 @@ def _odd_members(rng, members):
         elif what == 3:
             pairs.pop(at)
         else:
-            pairs.append((pairs[at][0] if rng.random() < 0.5 else NAMES[rng.integers(len(NAMES))], pairs[rng.integers(len(pairs))][1]))
+            pairs.append(
+                (
+                    pairs[at][0] if rng.random() < 0.5 else NAMES[rng.integers(len(NAMES))],
+                    pairs[rng.integers(len(pairs))][1],
+                )
+            )
     return pairs
 
 
@@ -189,10 +288,25 @@ def zip_file(pairs, **lies):
     for i, (name, content) in enumerate(pairs):
         lie = lies if i == 0 else {}
         raw, start, content = name.encode("utf-8", "surrogateescape")[:65535], len(out), lie.get("data", content)
-        sizes = struct.pack("<III", lie.get("crc", zlib.crc32(content)), lie.get("csize", len(content)) % 2 ** 32, lie.get("usize", len(content)) % 2 ** 32)
-        head = struct.pack("<HHHHH", 20, 0x800 | lie.get("flags", 0), lie.get("method", 0), 0, 33) + sizes + struct.pack("<HH", len(raw), 0)
+        sizes = struct.pack(
+            "<III",
+            lie.get("crc", zlib.crc32(content)),
+            lie.get("csize", len(content)) % 2**32,
+            lie.get("usize", len(content)) % 2**32,
+        )
+        head = (
+            struct.pack("<HHHHH", 20, 0x800 | lie.get("flags", 0), lie.get("method", 0), 0, 33)
+            + sizes
+            + struct.pack("<HH", len(raw), 0)
+        )
         out += b"PK\3\4" + head + raw + content
-        directory += b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<HHHII", 0, 0, 0, 0, lie.get("offset", start) % 2 ** 32) + raw
+        directory += (
+            b"PK\1\2"
+            + struct.pack("<H", 20)
+            + head
+            + struct.pack("<HHHII", 0, 0, 0, 0, lie.get("offset", start) % 2**32)
+            + raw
+        )
     n = lies.get("n", len(pairs)) % 65536
     return bytes(out + directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, n, n, len(directory), len(out), 0))
 
@@ -221,17 +335,26 @@ def _odd_zip(rng, members):
     if what == 2:
         return zip_file(pairs, flags=int(rng.choice([1, 8, 0x20, 0x40, 0x2000])))
     if what == 3:
-        return zip_file(pairs, crc=int(rng.integers(2 ** 32)))
+        return zip_file(pairs, crc=int(rng.integers(2**32)))
     if what == 4:
-        return zip_file(pairs, **{("csize", "usize")[rng.integers(2)]: int(rng.choice([0, 1, size - 1, size + 1, 10 ** 6, 2 ** 31, 2 ** 32 - 1]))})
+        return zip_file(
+            pairs,
+            **{
+                ("csize", "usize")[rng.integers(2)]: int(
+                    rng.choice([0, 1, size - 1, size + 1, 10**6, 2**31, 2**32 - 1])
+                )
+            },
+        )
     if what == 5:
-        return zip_file(pairs, offset=int(rng.choice([1, 10, 10 ** 6, 2 ** 31, 2 ** 32 - 1])))
+        return zip_file(pairs, offset=int(rng.choice([1, 10, 10**6, 2**31, 2**32 - 1])))
     if what == 6:
         return zip_file(pairs, n=int(rng.choice([0, 1, len(pairs) + 1, 65535])))
     if what == 7:  # every member the same bytes: much more than the file holds
         return zip_file(pairs + [(f"{i}.npy", b"") for i in range(2000)])
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA][rng.integers(3)]) as file:
+    with zipfile.ZipFile(
+        out, "w", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA][rng.integers(3)]
+    ) as file:
         for name, content in pairs:
             file.writestr(name, content)
     return out.getvalue()
@@ -239,10 +362,52 @@ def _odd_zip(rng, members):
 
 # JSON -------------------------------------------------------------------------------------------------------------
 
-ODD_JSON = ("null", "true", "0", "-1", "1.5", "3", "1e308", "1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 30, "1" * 5000, '""', '"x"', '"' + "x" * 100000 + '"', '"\\u0000"',
-            '"\\ud800"', '"\\u001b[2J"', "[]", "{}", "[[]]", "[null]", '["a"]', "[1, 2, 3]", "[NaN, 1]", "[" * 100000 + "]" * 100000, '{"a":' * 5000 + "1" + "}" * 5000,
-            "[" + "0," * 100000 + "0]", '"../../elsewhere"', '"/"', '"/dev/zero"', '{"a": 1, "a": 2}', "[0, 9223372036854775808]", "16000", '"raw"', '"world"', "-0.0", "1e-320",
-            "100000000", "[1000000]", "[" + "4," * 300 + "4]", '"mixture"', '"lasagne-0.1"')
+ODD_JSON = (
+    "null",
+    "true",
+    "0",
+    "-1",
+    "1.5",
+    "3",
+    "1e308",
+    "1e999",
+    "-1e999",
+    "NaN",
+    "Infinity",
+    "1" + "0" * 30,
+    "1" * 5000,
+    '""',
+    '"x"',
+    '"' + "x" * 100000 + '"',
+    '"\\u0000"',
+    '"\\ud800"',
+    '"\\u001b[2J"',
+    "[]",
+    "{}",
+    "[[]]",
+    "[null]",
+    '["a"]',
+    "[1, 2, 3]",
+    "[NaN, 1]",
+    "[" * 100000 + "]" * 100000,
+    '{"a":' * 5000 + "1" + "}" * 5000,
+    "[" + "0," * 100000 + "0]",
+    '"../../elsewhere"',
+    '"/"',
+    '"/dev/zero"',
+    '{"a": 1, "a": 2}',
+    "[0, 9223372036854775808]",
+    "16000",
+    '"raw"',
+    '"world"',
+    "-0.0",
+    "1e-320",
+    "100000000",
+    "[1000000]",
+    "[" + "4," * 300 + "4]",
+    '"mixture"',
+    '"lasagne-0.1"',
+)
 MARK = "\ue000 here \ue000"
 
 
@@ -253,8 +418,17 @@ def odd_json(rng, document):
         return mutate(json.dumps(document).encode(), rng, 4000)
     if what == 1:
         text = json.dumps(document)
-        return [b"", ODD_JSON[rng.integers(len(ODD_JSON))].encode(), b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16"), text.encode() + b"\xff", text.encode() + text.encode(),
-                b" " * 100000 + text.encode(), b"\0" * 99, text.encode()[:int(rng.integers(len(text)))]][rng.integers(9)]
+        return [
+            b"",
+            ODD_JSON[rng.integers(len(ODD_JSON))].encode(),
+            b"\xef\xbb\xbf" + text.encode(),
+            text.encode("utf-16"),
+            text.encode() + b"\xff",
+            text.encode() + text.encode(),
+            b" " * 100000 + text.encode(),
+            b"\0" * 99,
+            text.encode()[: int(rng.integers(len(text)))],
+        ][rng.integers(9)]
     document, values = json.loads(json.dumps(document)), []
     for _ in range(1 + (rng.random() < 0.2)):
         parent = document
@@ -281,11 +455,14 @@ def odd_json(rng, document):
 
 # datasets and run folders -----------------------------------------------------------------------------------------
 
+
 def dataset_folder(rng, box):
     """A dataset whose description or arrays are altered, or lead elsewhere, trained on, generated and measured with."""
     kind = "world" if rng.random() < 0.25 else "raw"
     folder = box.here / box.copy(kind) / "dataset"
-    name = ("dataset.json", "dataset.json", "signal.npy", "rows.npy" if kind == "world" else "signal.npy")[rng.integers(4)]
+    name = ("dataset.json", "dataset.json", "signal.npy", "rows.npy" if kind == "world" else "signal.npy")[
+        rng.integers(4)
+    ]
     if rng.random() < 0.1:
         _replace(rng, box, folder / name)
     elif name == "dataset.json":
@@ -318,8 +495,11 @@ def _used(rng, kind, folder=False, resume=False):
     if kind == "raw" and (what < 0.6 or resume):
         return Case(["train", "2016-small", "--run", kind, "--resume", "--epochs", "2"], (f"here/{kind}",))
     if what < 0.9:
-        return Case(["generate", kind, "o.wav", "--seconds", "0.05", "--primer", ("train", "valid", "none")[rng.integers(3)]], ("here/o.wav",))
-    return Case(["evaluate", kind, "--seconds", "2", "--json"][:4 + rng.integers(2)])
+        return Case(
+            ["generate", kind, "o.wav", "--seconds", "0.05", "--primer", ("train", "valid", "none")[rng.integers(3)]],
+            ("here/o.wav",),
+        )
+    return Case(["evaluate", kind, "--seconds", "2", "--json"][: 4 + rng.integers(2)])
 
 
 def _replace(rng, box, path):
@@ -349,7 +529,7 @@ def _odd_log(rng, content):
     if what == 0:
         return mutate(content, rng, len(content))
     if what == 1:
-        return content[:int(rng.integers(len(content)))]
+        return content[: int(rng.integers(len(content)))]
     if what == 2:
         return "\n".join(lines + lines[1:]).encode()
     if what == 3:
@@ -362,7 +542,19 @@ def _odd_log(rng, content):
         return content + b'"' + b"x" * 200000
     if what == 7:
         cells = lines[-1].split(",")
-        cells[rng.integers(len(cells))] = ["", "nan", "inf", "1e999", "9" * 5000, "x", "-1", "True", "1,1", "\u0661", "\x1b[2J"][rng.integers(11)]
+        cells[rng.integers(len(cells))] = [
+            "",
+            "nan",
+            "inf",
+            "1e999",
+            "9" * 5000,
+            "x",
+            "-1",
+            "True",
+            "1,1",
+            "\u0661",
+            "\x1b[2J",
+        ][rng.integers(11)]
         return "\n".join(lines[:-1] + [",".join(cells)]).encode()
     return "\n".join([lines[0].replace(rng.choice(lines[0].split(",")), "x")] + lines[1:]).encode()
 

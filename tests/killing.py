@@ -6,6 +6,7 @@ Every victim is a process of its own, forked from this one so that it need not
 import and compile again, and ended by SIGKILL after a random while.  Prints
 one line of JSON with what was seen; fails at the first thing lost.
 """
+
 import argparse
 import glob
 import json
@@ -18,15 +19,25 @@ import time
 import traceback
 from pathlib import Path
 
-from vocalsynth_utils import audio, checkpoints, corpora, dataset, generation, runs, training
+from vocalsynth_utils import audio, dataset, generation, runs, synthetic, training
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.runs import checkpoints
 
-RECIPE = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(12,), n_batch=8, n_epochs=12, learning_rate=0.01,
-                                   input_noise=0.1, momentum=0.5)
+RECIPE = get("2016-small").replace(
+    frame_length=20,
+    n_steps=12,
+    n_offsets=1,
+    n_units=(12,),
+    n_batch=8,
+    n_epochs=12,
+    learning_rate=0.01,
+    input_noise=0.1,
+    momentum=0.5,
+)
 TIMES = ("duration", "cpu_seconds")
-KILLS_PER_RUN = 6      # and then it may end
-SECONDS = 20.0         # of generated audio
-LONGEST = 2.0          # a victim's life is drawn up to this many times what the whole job takes
+KILLS_PER_RUN = 6  # and then it may end
+SECONDS = 20.0  # of generated audio
+LONGEST = 2.0  # a victim's life is drawn up to this many times what the whole job takes
 
 
 class Lost(Exception):
@@ -89,16 +100,21 @@ def ended(folder):
     """All that a run has become, but for the time it took."""
     run = runs.open_run(folder)
     timeless = lambda known: {name: value for name, value in known.items() if name.replace("log.", "") not in TIMES}
-    arrays = {name: {k: v.tobytes() for k, v in timeless(checkpoints.read(run.path(name))[0]).items()} for name in ("last", "best")}
+    arrays = {
+        name: {k: v.tobytes() for k, v in timeless(checkpoints.read(run.path(name))[0]).items()}
+        for name in ("last", "best")
+    }
     return arrays, [timeless(row) for row in run.log()], timeless(run.result() or {})
 
 
 def kill_trainings(data, folder, n_kills, rng):
     """Kill and resume trainings until so many have died; counts of what was seen."""
+
     def job(run):
         def train(report):
             for _ in training.train(RECIPE, data, run, resume=(run / "recipe.json").exists()):
                 report()
+
         return train
 
     started = time.monotonic()
@@ -109,14 +125,19 @@ def kill_trainings(data, folder, n_kills, rng):
         run, kept = folder / f"run-{seen['trainings']}", 0
         for _ in range(min(KILLS_PER_RUN, n_kills - seen["killed"])):
             kill_after = rng.uniform(0, LONGEST * took / KILLS_PER_RUN)
-            killed, n_rows = victim(job(run), kill_after, str(run / ".*.part") if seen["killed"] % 3 == 0 and run.exists() else None)
+            killed, n_rows = victim(
+                job(run), kill_after, str(run / ".*.part") if seen["killed"] % 3 == 0 and run.exists() else None
+            )
             if not killed:
                 break
             kept += n_rows  # reported by the victim, so they must be there
             epoch = checkpoints.read(run / "last.npz")[1]["epoch"] if (run / "last.npz").exists() else 0
             check(kept <= epoch <= kept + 1, f"{kept} epochs were done, the checkpoint is of epoch {epoch}")
             logged = [row["epoch"] for row in runs.Run(run, None, None).log()]
-            check(logged == list(range(1, len(logged) + 1)) and epoch - 1 <= len(logged) <= epoch, f"log of epochs {logged} at epoch {epoch}")
+            check(
+                logged == list(range(1, len(logged) + 1)) and epoch - 1 <= len(logged) <= epoch,
+                f"log of epochs {logged} at epoch {epoch}",
+            )
             seen["killed"] += 1
             seen["while a file was being written"] += bool(list(run.glob(".*.part")))
             kept = epoch
@@ -141,7 +162,9 @@ def kill_generations(run, folder, n_kills, rng):
     out.unlink()
     seen = {"killed": 0, "whole": 0, "while the file was being written": 0}
     while seen["killed"] < n_kills:
-        killed, _ = victim(job, rng.uniform(0.3, 1.1) * took, str(folder / ".*.part") if seen["killed"] % 3 == 0 else None)
+        killed, _ = victim(
+            job, rng.uniform(0.3, 1.1) * took, str(folder / ".*.part") if seen["killed"] % 3 == 0 else None
+        )
         parts = list(folder.glob(".out.wav.*.part"))
         seen["while the file was being written"] += bool(parts and killed)
         if out.exists():
@@ -150,7 +173,10 @@ def kill_generations(run, folder, n_kills, rng):
             out.unlink()
         seen["killed"] += killed
     victim(job)
-    check(out.read_bytes() == whole and not list(folder.glob(".*.part")), "the file after a kill differs, or something of it stayed")
+    check(
+        out.read_bytes() == whole and not list(folder.glob(".*.part")),
+        "the file after a kill differs, or something of it stayed",
+    )
     return seen
 
 
@@ -159,7 +185,7 @@ def main(n_kills, seed):
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        audio.write(folder / "ar2.wav", corpora.ar2(40000, seed=1), 16000)
+        audio.write(folder / "ar2.wav", synthetic.ar2(40000, seed=1), 16000)
         data = dataset.prepare(folder / "ar2.wav", RECIPE, folder / "data")
         training.compile_trainer = compiled_once(training.compile_trainer(RECIPE, data.n_features, data.scaling))
         seen = {"training": kill_trainings(data, folder, (n_kills + 1) // 2, rng)}

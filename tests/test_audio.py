@@ -1,4 +1,5 @@
 """Audio files: what is read is what is there, or one line says why not."""
+
 import io
 import os
 import struct
@@ -14,13 +15,15 @@ from scipy.io import wavfile
 
 from vocalsynth_utils import audio
 from vocalsynth_utils.audio import AudioError
-from vocalsynth_utils.wav_header import wav_header
+from vocalsynth_utils.audio.wav_header import wav_header
 
 
 def voice(n=8000, seed=0):
     """A decaying hum with noise, well within full scale."""
     t = np.arange(n) / 16000
-    return (0.4 * np.sin(2 * np.pi * 220 * t) * np.exp(-t) + 0.01 * np.random.default_rng(seed).normal(size=n)).astype(np.float32)
+    return (0.4 * np.sin(2 * np.pi * 220 * t) * np.exp(-t) + 0.01 * np.random.default_rng(seed).normal(size=n)).astype(
+        np.float32
+    )
 
 
 def wav_bytes(y=None, sr=16000, subtype="PCM_16", kind="WAV"):
@@ -36,6 +39,7 @@ def save(path, content):
 
 # reading ----------------------------------------------------------------------------------------------------------
 
+
 def test_16_bit_mono_file_passes_through_untouched(tmp_path):
     x = np.random.default_rng(0).integers(-32768, 32768, 10001).astype(np.int16)
     wavfile.write(tmp_path / "a.wav", 16000, x)
@@ -43,14 +47,29 @@ def test_16_bit_mono_file_passes_through_untouched(tmp_path):
     blocks = list(recording.blocks(1000))
     assert (recording.dtype, recording.n_samples, len(blocks)) == (np.int16, 10001, 11)
     np.testing.assert_array_equal(np.concatenate(blocks), x)
-    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), x)      # a second pass starts again
+    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), x)  # a second pass starts again
 
 
-@pytest.mark.parametrize("kind, subtype, step", [
-    ("WAV", "PCM_U8", 2 ** -7), ("WAV", "PCM_16", 2 ** -15), ("WAV", "PCM_24", 2 ** -22), ("WAV", "PCM_32", 2 ** -22),
-    ("WAV", "FLOAT", 0), ("WAV", "DOUBLE", 0), ("WAV", "ULAW", 0.02), ("WAV", "ALAW", 0.02), ("WAVEX", "PCM_16", 2 ** -15),
-    ("WAVEX", "PCM_24", 2 ** -22), ("WAVEX", "FLOAT", 0), ("RF64", "PCM_16", 2 ** -15), ("RF64", "FLOAT", 0),
-    ("FLAC", "PCM_16", 2 ** -15), ("FLAC", "PCM_24", 2 ** -22)])
+@pytest.mark.parametrize(
+    "kind, subtype, step",
+    [
+        ("WAV", "PCM_U8", 2**-7),
+        ("WAV", "PCM_16", 2**-15),
+        ("WAV", "PCM_24", 2**-22),
+        ("WAV", "PCM_32", 2**-22),
+        ("WAV", "FLOAT", 0),
+        ("WAV", "DOUBLE", 0),
+        ("WAV", "ULAW", 0.02),
+        ("WAV", "ALAW", 0.02),
+        ("WAVEX", "PCM_16", 2**-15),
+        ("WAVEX", "PCM_24", 2**-22),
+        ("WAVEX", "FLOAT", 0),
+        ("RF64", "PCM_16", 2**-15),
+        ("RF64", "FLOAT", 0),
+        ("FLAC", "PCM_16", 2**-15),
+        ("FLAC", "PCM_24", 2**-22),
+    ],
+)
 @pytest.mark.parametrize("n_channels", [1, 2, 5])
 def test_every_sample_format_reads_to_within_its_own_step(tmp_path, kind, subtype, step, n_channels):
     y = voice()
@@ -71,8 +90,9 @@ def test_lossy_files_keep_length_and_shape(tmp_path, kind, subtype):
 
 def test_big_endian_wav_equals_little_endian(tmp_path):
     x = audio.to_int16(voice())
-    head = struct.pack(">4sI4s4sIHHIIHH4sI", b"RIFX", 36 + 2 * len(x), b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 2 * len(x))
-    save(tmp_path / "a.wav", head + x.astype(">i2").tobytes())
+    n_bytes = 2 * len(x)
+    head = (b"RIFX", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", n_bytes)
+    save(tmp_path / "a.wav", struct.pack(">4sI8sIHHIIHH4sI", *head) + x.astype(">i2").tobytes())
     recording = audio.open_recording(tmp_path / "a.wav")
     np.testing.assert_array_equal(next(recording.blocks()), x)
     assert next(recording.blocks()).dtype == np.int16
@@ -89,7 +109,9 @@ def test_resampling_in_blocks_equals_resampling_at_once(tmp_path, rate):
 
 
 def test_a_tone_keeps_its_pitch_when_resampled(tmp_path):
-    wavfile.write(tmp_path / "a.wav", 44100, (0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)).astype(np.float32))
+    wavfile.write(
+        tmp_path / "a.wav", 44100, (0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)).astype(np.float32)
+    )
     y = audio.read(tmp_path / "a.wav", 16000)
     assert np.argmax(np.abs(np.fft.rfft(y * np.hanning(len(y))))) == pytest.approx(440, abs=1)
 
@@ -119,12 +141,14 @@ def test_reading_holds_one_block_and_not_the_recording(tmp_path):
 
 
 def test_rf64_over_4_gb_is_counted_right(tmp_path):
-    n_bytes = 2 ** 32 + 2_000_000
-    head = struct.pack("<4sI4s4sIQQQI", b"RF64", 0xFFFFFFFF, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0)
+    n_bytes = 2**32 + 2_000_000
+    head = struct.pack(
+        "<4sI4s4sIQQQI", b"RF64", 0xFFFFFFFF, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0
+    )
     head += struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 0xFFFFFFFF)
     with open(tmp_path / "a.wav", "wb") as f:
         f.write(head + b"\x01\x00" * 1000)
-        f.truncate(len(head) + n_bytes)     # sparse: takes no room
+        f.truncate(len(head) + n_bytes)  # sparse: takes no room
     recording = audio.open_recording(tmp_path / "a.wav")
     assert recording.n_samples == n_bytes // 2
     assert next(recording.blocks())[999] == 1
@@ -133,6 +157,7 @@ def test_rf64_over_4_gb_is_counted_right(tmp_path):
 
 
 # bad input --------------------------------------------------------------------------------------------------------
+
 
 def fails(path, match, sr=16000):
     with pytest.raises(AudioError, match=match) as caught:
@@ -149,8 +174,14 @@ def test_each_bad_file_is_named_with_what_is_wrong(tmp_path):
     fails(save(tmp_path / "riff.avi", b"RIFF\x10\0\0\0AVI LIST" + bytes(99)), "kind b'AVI '")
     fails(save(tmp_path / "silent.wav", wav_bytes(0 * y)), "silent.wav: the audio is silent")
     fails(save(tmp_path / "constant.wav", wav_bytes(0 * y + 0.5)), "constant at 16384")
-    fails(save(tmp_path / "anti.wav", wav_bytes(np.stack([y, -y], 1), subtype="FLOAT")), "silent once its 2 channels are mixed")
-    fails(save(tmp_path / "short.wav", wav_bytes()[:-100]), "short.wav: truncated: the header promises 16000 bytes of audio and 15900")
+    fails(
+        save(tmp_path / "anti.wav", wav_bytes(np.stack([y, -y], 1), subtype="FLOAT")),
+        "silent once its 2 channels are mixed",
+    )
+    fails(
+        save(tmp_path / "short.wav", wav_bytes()[:-100]),
+        "short.wav: truncated: the header promises 16000 bytes of audio and 15900",
+    )
     fails(save(tmp_path / "noaudio.wav", wav_bytes(y[:0])), "holds no audio")
     fails(save(tmp_path / "junk.flac", b"fLaC" + bytes(range(256)) * 9), "junk.flac: not audio that can be decoded")
     fails(save(tmp_path / "two\nlines.wav", b"RIFF"), r"two\?lines.wav: ends at byte 4")
@@ -164,24 +195,37 @@ def test_each_bad_file_is_named_with_what_is_wrong(tmp_path):
 def test_nan_infinite_and_unscaled_floats_are_refused(tmp_path, bad, subtype):
     y = voice().astype(np.float64)
     y[777] = bad
-    fails(save(tmp_path / "a.wav", wav_bytes(y, subtype=subtype)), "NaN or infinite" if abs(bad) != 1e30 else "full scale is 1")
+    fails(
+        save(tmp_path / "a.wav", wav_bytes(y, subtype=subtype)),
+        "NaN or infinite" if abs(bad) != 1e30 else "full scale is 1",
+    )
 
 
 def test_flac_cut_short_is_an_error(tmp_path):
     whole = wav_bytes(kind="FLAC")
     for share in (0.3, 0.6, 0.95):
-        fails(save(tmp_path / "a.flac", whole[:int(share * len(whole))]), "a.flac: (truncated|damaged|not audio)")
+        fails(save(tmp_path / "a.flac", whole[: int(share * len(whole))]), "a.flac: (truncated|damaged|not audio)")
 
 
-@pytest.mark.parametrize("field, value, match", [
-    (20, struct.pack("<H", 0x11), "compressed inside the WAV"), (22, struct.pack("<H", 0), "0 channels"),
-    (24, struct.pack("<I", 0), "sample rate in its header is 0"), (24, struct.pack("<I", 2 ** 32 - 1), "sample rate in its header is 4294967295"),
-    (32, struct.pack("<H", 7), "blocks of 7 bytes"), (34, struct.pack("<H", 0), "0-bit audio"),
-    (16, struct.pack("<I", 2 ** 32 - 2), "fmt chunk has 4294967294 bytes"), (40, struct.pack("<I", 2 ** 32 - 1), "does not say how long"),
-    (40, struct.pack("<I", 0), "holds no audio"), (4, struct.pack("<I", 0), "RIFF header counts"), (36, b"list", "ends at byte")])
+@pytest.mark.parametrize(
+    "field, value, match",
+    [
+        (20, struct.pack("<H", 0x11), "compressed inside the WAV"),
+        (22, struct.pack("<H", 0), "0 channels"),
+        (24, struct.pack("<I", 0), "sample rate in its header is 0"),
+        (24, struct.pack("<I", 2**32 - 1), "sample rate in its header is 4294967295"),
+        (32, struct.pack("<H", 7), "blocks of 7 bytes"),
+        (34, struct.pack("<H", 0), "0-bit audio"),
+        (16, struct.pack("<I", 2**32 - 2), "fmt chunk has 4294967294 bytes"),
+        (40, struct.pack("<I", 2**32 - 1), "does not say how long"),
+        (40, struct.pack("<I", 0), "holds no audio"),
+        (4, struct.pack("<I", 0), "RIFF header counts"),
+        (36, b"list", "ends at byte"),
+    ],
+)
 def test_each_lying_header_field_is_named(tmp_path, field, value, match):
     raw = bytearray(wav_bytes())
-    raw[field:field + len(value)] = value
+    raw[field : field + len(value)] = value
     fails(save(tmp_path / "a.wav", bytes(raw)), match)
 
 
@@ -193,7 +237,7 @@ def test_65535_channels_are_refused_before_anything_is_read(tmp_path):
     fails(save(tmp_path / "a.wav", bytes(raw)), "65535 channels")
 
 
-@pytest.mark.parametrize("sr", [0, -1, 1.5, np.nan, 10 ** 9, "16000", None, True])
+@pytest.mark.parametrize("sr", [0, -1, 1.5, np.nan, 10**9, "16000", None, True])
 def test_an_impossible_sample_rate_is_refused(tmp_path, sr):
     fails(save(tmp_path / "a.wav", wav_bytes()), "sr is", sr)
 
@@ -203,6 +247,26 @@ def test_truncation_at_every_byte_of_the_header_is_an_error(tmp_path):
         raw = wav_bytes(kind=kind)
         for n in range(raw.index(b"data") + 9):
             fails(save(tmp_path / "a.wav", raw[:n]), "empty|not audio|ends at byte|truncated")
+
+
+@pytest.mark.parametrize("width, bits", [(8, 64), (4, 24)])
+def test_integers_that_the_decoder_does_not_know_are_refused_in_a_line(tmp_path, width, bits):
+    n_bytes = 1000 * width
+    head = (b"RIFF", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, 16000, 16000 * width, width, bits, b"data", n_bytes)
+    content = np.random.default_rng(0).bytes(n_bytes)
+    fails(save(tmp_path / "a.wav", struct.pack("<4sI8sIHHIIHH4sI", *head) + content), "16-bit PCM")
+
+
+def test_a_damaged_mp3_leaves_standard_error_alone(tmp_path, capfd):
+    rng, damaged = np.random.default_rng(0), bytearray(wav_bytes(voice(48000), kind="MP3", subtype="MPEG_LAYER_III"))
+    for at in rng.integers(500, len(damaged), 300):
+        damaged[at] = rng.integers(256)
+    try:
+        audio.read(save(tmp_path / "a.mp3", bytes(damaged)))
+    except AudioError:
+        pass
+    os.write(2, b"here")
+    assert capfd.readouterr().err == "here"
 
 
 def test_a_named_pipe_does_not_block(tmp_path):
@@ -215,16 +279,19 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
     blocks = audio.open_recording(tmp_path / "a.wav").blocks(1000)
     next(blocks)
     os.truncate(tmp_path / "a.wav", 44 + 40000)
-    with pytest.raises(AudioError, match="became shorter"):
+    with pytest.raises(AudioError, match="truncated"):
         list(blocks)
 
 
 def test_a_million_tiny_chunks_end_quickly(tmp_path):
-    fails(save(tmp_path / "a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + struct.pack("<4sI", b"abcd", 0) * 1_000_000), "more than 256 chunks")
+    fails(
+        save(tmp_path / "a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + struct.pack("<4sI", b"abcd", 0) * 1_000_000),
+        "more than 256 chunks",
+    )
 
 
 def test_the_header_check_agrees_with_the_standard_library(tmp_path):
-    for sub, width in (("PCM_U8", 1), ("PCM_16", 2), ("PCM_24", 3), ("PCM_32", 4)):
+    for sub in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32"):
         raw = wav_bytes(np.stack([voice()] * 3, 1), 22050, sub)
         with wave.open(io.BytesIO(raw)) as w:
             expected = w.getframerate(), w.getnframes(), w.getnchannels(), 1, 8 * w.getsampwidth()
@@ -233,11 +300,12 @@ def test_the_header_check_agrees_with_the_standard_library(tmp_path):
 
 # writing ----------------------------------------------------------------------------------------------------------
 
+
 def test_int16_and_back_is_the_identity():
     x = np.arange(-32768, 32768).astype(np.int16)
     np.testing.assert_array_equal(audio.to_int16(audio.from_int16(x)), x)
-    y = np.random.default_rng(0).uniform(-1, 1 - 2 ** -15, 9999).astype(np.float32)
-    assert np.abs(audio.from_int16(audio.to_int16(y)) - y).max() <= 2 ** -16
+    y = np.random.default_rng(0).uniform(-1, 1 - 2**-15, 9999).astype(np.float32)
+    assert np.abs(audio.from_int16(audio.to_int16(y)) - y).max() <= 2**-16
 
 
 def test_written_wav_reads_the_same_in_three_other_readers(tmp_path):
@@ -257,7 +325,9 @@ def test_samples_beyond_full_scale_are_clipped_and_do_not_wrap(tmp_path):
     np.testing.assert_array_equal(wavfile.read(tmp_path / "a.wav")[1], [32767, 32767, 32767, -32768, -32768, 0])
 
 
-@pytest.mark.parametrize("y", [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.array([1, 2]), np.array([1j])])
+@pytest.mark.parametrize(
+    "y", [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.array([1, 2]), np.array([1j])]
+)
 def test_what_is_no_signal_is_refused_and_nothing_is_written(tmp_path, y):
     audio.write(tmp_path / "a.wav", voice())
     before = (tmp_path / "a.wav").read_bytes()
@@ -270,7 +340,7 @@ def test_writer_in_pieces_equals_write_at_once(tmp_path):
     y = voice(10007)
     with audio.writer(tmp_path / "a.wav") as w:
         for start in range(0, len(y), 999):
-            w.write(y[start:start + 999])
+            w.write(y[start : start + 999])
     audio.write(tmp_path / "b.wav", y)
     assert w.n_samples == len(y)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
@@ -290,6 +360,7 @@ def test_an_interrupted_writer_leaves_what_stood_there(tmp_path, error):
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(fd):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(AudioError, match="a.wav: cannot be written .No space left"):
         audio.write(tmp_path / "a.wav", voice())
@@ -304,6 +375,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 # players ----------------------------------------------------------------------------------------------------------
+
 
 def decode(player):
     return soundfile.read(io.BytesIO(player.data))

@@ -1,15 +1,27 @@
 """A crash at every step of writing, simulated: resumed training ends with the same bits."""
+
 import contextlib
 import os
 import stat
 
 import pytest
-
 from killing import ended
-from vocalsynth_utils import audio, corpora, dataset, health, results, training
+
+from vocalsynth_utils import audio, dataset, synthetic, training
+from vocalsynth_utils.diagnostics import gradients, results
 from vocalsynth_utils.recipes import get
 
-TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(4,), n_batch=8, n_epochs=3, optimiser="adam", epsilon=1e-6, learning_rate=0.02)
+TINY = get("2016-small").replace(
+    frame_length=20,
+    n_steps=12,
+    n_offsets=1,
+    n_units=(4,),
+    n_batch=8,
+    n_epochs=3,
+    optimiser="adam",
+    epsilon=1e-6,
+    learning_rate=0.02,
+)
 
 
 class Crash(BaseException):
@@ -66,7 +78,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crashes")
-    audio.write(folder / "ar2.wav", corpora.ar2(20000, seed=1), 16000)
+    audio.write(folder / "ar2.wav", synthetic.ar2(20000, seed=1), 16000)
     return dataset.prepare(folder / "ar2.wav", TINY, folder / "data")
 
 
@@ -82,7 +94,7 @@ def compiled_once(data, monkeypatch):
         return trainer
 
     monkeypatch.setattr(training, "compile_trainer", again)
-    for module, name in ((results, "errors_in_frame"), (results, "baselines"), (health, "compile_probe")):
+    for module, name in ((results, "errors_in_frame"), (results, "baselines"), (gradients, "compile_probe")):
         monkeypatch.setattr(module, name, once(getattr(module, name)))
 
 
@@ -94,12 +106,15 @@ def once(function):
         if not results:
             results.append(function(*args))
         return results[0]
+
     return remembered
 
 
 @pytest.mark.parametrize("best_by", ["valid_loss", "last"])
 @pytest.mark.parametrize("power", [True, False], ids=["power cut", "killed"])
-def test_crash_at_every_step_of_writing_then_resumed_equals_never_interrupted(data, compiled_once, tmp_path, monkeypatch, best_by, power):
+def test_crash_at_every_step_of_writing_then_resumed_equals_never_interrupted(
+    data, compiled_once, tmp_path, monkeypatch, best_by, power
+):
     recipe = TINY.replace(best_by=best_by, patience=1 if best_by == "valid_loss" else 0)
     (tmp_path / "backups").mkdir()
     machine = Machine(monkeypatch, tmp_path / "backups")
@@ -118,7 +133,9 @@ def test_crash_at_every_step_of_writing_then_resumed_equals_never_interrupted(da
         machine.unsynced = []
         if (folder / "recipe.json").exists():
             rows = list(training.train(recipe, data, folder, resume=True))
-            assert not rows or rows[0]["epoch"] in (kept + 1, kept + 2), step  # no more than the epoch in progress is lost
+            assert not rows or rows[0]["epoch"] in (kept + 1, kept + 2), (
+                step
+            )  # no more than the epoch in progress is lost
         else:
             list(training.train(recipe, data, folder))
         assert ended(folder) == whole, step

@@ -1,4 +1,5 @@
 """From a recording to batches: what stands on disk, what a batch holds, and what cannot be used."""
+
 import os
 import subprocess
 import sys
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from vocalsynth_utils import audio, corpora, dataset
+from vocalsynth_utils import audio, baselines, dataset, synthetic
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.voice import write_voice
+from vocalsynth_utils.synthetic import write_voice
 
 RECIPE = get("2016-small").replace(frame_length=100, n_steps=10, n_offsets=1)
 
@@ -62,7 +63,9 @@ def test_dataset_loads_as_it_was_prepared(data):
 def test_world_rows_are_split_before_they_are_analysed(recording, tmp_path):
     voice = tmp_path / "tone.wav"
     t = np.arange(16000 * 20) / 16000
-    audio.write(voice, (0.3 * scipy.signal.sawtooth(2 * np.pi * 150 * t) * (np.sin(t * 3) > -0.5)).astype(np.float32), 16000)
+    audio.write(
+        voice, (0.3 * scipy.signal.sawtooth(2 * np.pi * 150 * t) * (np.sin(t * 3) > -0.5)).astype(np.float32), 16000
+    )
     recipe = get("world-mdn").replace(n_steps=20)
     data = dataset.prepare(voice, recipe, tmp_path / "world")
     assert data.rows.shape == (4000, 27) and data.rows_per_frame == 3
@@ -78,35 +81,44 @@ def test_mean_baseline_is_the_parts_power_over_the_variance(recording, data):
     y = audio.read(recording).astype(float)
     valid = y[32000:36000].reshape(4, 10, 100)[:, 1:]
     expected = np.mean((valid - y[:32000].mean()) ** 2) / y[:32000].var()
-    assert dataset.baselines(data, 10)["mean"] == pytest.approx(expected, rel=1e-3)
+    assert baselines.baselines(data, 10)["mean"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_repeat_baseline_is_perfect_on_a_tone_of_the_frames_own_period(tmp_path):
     t = np.arange(40000)
     audio.write(tmp_path / "tone.wav", (0.5 * np.sin(2 * np.pi * t / 50)).astype(np.float32), 16000)
     data = dataset.prepare(tmp_path / "tone.wav", RECIPE, tmp_path / "tone")
-    losses = dataset.baselines(data, 10)
+    losses = baselines.baselines(data, 10)
     assert losses["repeat"] < 1e-6 and losses["linear"] < 1e-2 and losses["mean"] == pytest.approx(1, rel=1e-2)
 
 
 def test_linear_baseline_reaches_the_known_optimum_of_an_autoregression(tmp_path):
-    y = corpora.ar2(160000, seed=3)
+    y = synthetic.ar2(160000, seed=3)
     audio.write(tmp_path / "ar2.wav", y, 16000)
     data = dataset.prepare(tmp_path / "ar2.wav", RECIPE.replace(frame_length=20, n_steps=50), tmp_path / "ar2")
-    assert dataset.baselines(data, 50)["linear"] == pytest.approx(corpora.ar2_optimum(20), rel=0.1)
+    assert baselines.baselines(data, 50)["linear"] == pytest.approx(synthetic.ar2_optimum(20), rel=0.1)
 
 
 def test_features_have_baselines_too(recording, tmp_path):
     recipe = get("world-mdn").replace(n_steps=5)
     voice = write_voice(tmp_path / "voice.wav", 30)
-    losses = dataset.baselines(dataset.prepare(voice, recipe, tmp_path / "w"), 5)
+    losses = baselines.baselines(dataset.prepare(voice, recipe, tmp_path / "w"), 5)
     assert losses["linear"] < losses["repeat"] < losses["mean"]
 
 
-@pytest.mark.parametrize("seconds, changes, words", [
-    (0.01, {}, "less than one sequence|fewer"), (2.0, dict(frame_length=1500), "n_steps <= 2"), (2.0, dict(frame_length=3000), "frame_length <= 320"), (2.0, dict(n_steps=500), "n_steps <= ")])
+@pytest.mark.parametrize(
+    "seconds, changes, words",
+    [
+        (0.01, {}, "less than one sequence|fewer"),
+        (2.0, dict(frame_length=1500), "n_steps <= 2"),
+        (2.0, dict(frame_length=3000), "frame_length <= 320"),
+        (2.0, dict(n_steps=500), "n_steps <= "),
+    ],
+)
 def test_too_short_a_recording_is_said_and_leaves_nothing(tmp_path, seconds, changes, words):
-    audio.write(tmp_path / "short.wav", np.random.default_rng(1).normal(0, 0.1, int(seconds * 16000)).astype(np.float32), 16000)
+    audio.write(
+        tmp_path / "short.wav", np.random.default_rng(1).normal(0, 0.1, int(seconds * 16000)).astype(np.float32), 16000
+    )
     with pytest.raises(ValueError, match=words):
         dataset.prepare(tmp_path / "short.wav", RECIPE.replace(**changes), tmp_path / "out")
     assert os.listdir(tmp_path) == ["short.wav"]
@@ -147,11 +159,11 @@ import resource, numpy as np, vocalsynth_utils
 from vocalsynth_utils import audio, dataset
 from vocalsynth_utils.recipes import get
 block = np.random.default_rng(0).integers(-9000, 9000, 16000 * 60).astype(np.int16)
-with audio.writer({str(tmp_path / 'long.wav')!r}, 16000) as w:
+with audio.writer({str(tmp_path / "long.wav")!r}, 16000) as w:
     for _ in range(60):
         w.write(block)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-data = dataset.prepare({str(tmp_path / 'long.wav')!r}, get("2016"), {str(tmp_path / 'long')!r})
+data = dataset.prepare({str(tmp_path / "long.wav")!r}, get("2016"), {str(tmp_path / "long")!r})
 assert data.batch(data.starts("valid", 50)[:2], 50).shape == (2, 50, 16000)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """

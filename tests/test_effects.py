@@ -4,21 +4,34 @@ Every field is run, not read: a dataset is prepared, a network trained for a
 few updates and let run free, with the field at the base's value and at
 another; what came of both is compared.
 """
+
 import dataclasses
 import json
 
 import lasagne
-import numpy as np
 import pytest
 
-from vocalsynth_utils import audio, corpora, dataset, fused_lstm, generation, model, results, runs, trainer, training, voice
+from vocalsynth_utils import audio, dataset, generation, model, runs, synthetic, training
 from vocalsynth_utils.__main__ import main
+from vocalsynth_utils.diagnostics import results
+from vocalsynth_utils.fused import layers
 from vocalsynth_utils.recipes import RECIPES, Recipe
 
-BASE = Recipe("base", "a base to change one field of", frame_length=20, n_steps=12, n_units=(6,), n_batch=8, n_epochs=3, learning_rate=0.003)
+BASE = Recipe(
+    "base",
+    "a base to change one field of",
+    frame_length=20,
+    n_steps=12,
+    n_units=(6,),
+    n_batch=8,
+    n_epochs=3,
+    learning_rate=0.003,
+)
 ADAM = BASE.replace(optimiser="adam")
 MIXTURE = BASE.replace(loss="mixture", n_mixtures=1)
-WANDERING = BASE.replace(features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1, n_epochs=1)
+WANDERING = BASE.replace(
+    features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1, n_epochs=1
+)
 PATIENT = BASE.replace(n_epochs=6, learning_rate=1e-30)  # each epoch is like the first
 
 # field: base, other values, what differs of: data, batches, network, log, parameters, best, audio, files
@@ -62,9 +75,14 @@ EFFECTS = {
     "clamp": (WANDERING, dict(clamp=False), {"audio"}),
 }
 STAYS = {  # what a field must leave alone
-    "name": {"data", "batches", "network", "log", "parameters", "best", "audio"}, "purpose": {"data", "batches", "network", "log", "parameters", "best", "audio"},
-    "lstm": {"data", "batches", "network"}, "nonlinearity": {"data", "batches", "network"}, "seed": {"data", "network"},
-    "n_epochs": {"data", "batches", "network"}, "patience": {"data", "batches", "network", "best"}, "best_by": {"data", "batches", "network", "log", "parameters"},
+    "name": {"data", "batches", "network", "log", "parameters", "best", "audio"},
+    "purpose": {"data", "batches", "network", "log", "parameters", "best", "audio"},
+    "lstm": {"data", "batches", "network"},
+    "nonlinearity": {"data", "batches", "network"},
+    "seed": {"data", "network"},
+    "n_epochs": {"data", "batches", "network"},
+    "patience": {"data", "batches", "network", "best"},
+    "best_by": {"data", "batches", "network", "log", "parameters"},
     "clamp": {"data", "batches", "network", "log", "parameters", "best"},
 }
 SEEN = {}
@@ -73,7 +91,7 @@ SEEN = {}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("effects")
-    audio.write(folder / "ar2.wav", corpora.ar2(24000, seed=1), 16000)
+    audio.write(folder / "ar2.wav", synthetic.ar2(24000, seed=1), 16000)
     return folder
 
 
@@ -84,18 +102,27 @@ def outcome(recipe, folder):
     here = folder / str(len(SEEN))
     data = dataset.prepare(folder / "ar2.wav", recipe, here / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "write", lambda *_: None)  # it measures what training left behind, and would take half of the time
+        patch.setattr(
+            results, "write", lambda *_: None
+        )  # it measures what training left behind, and would take half of the time
         rows = list(training.train(recipe, data, here / "run"))
     run = runs.open_run(here / "run")
     (last, _), (_, best) = run.load("last"), run.load("best")
     parameters = {k: v for k, v in last.items() if not k.startswith(("log.", "optimiser."))}
     timeless = [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in rows]
-    generated = generation.generate(run, 0.05, generation.primer_frames(run, data, "valid", 3)[:, :] * (1 if recipe.features == "raw" else 9))
+    generated = generation.generate(
+        run, 0.05, generation.primer_frames(run, data, "valid", 3)[:, :] * (1 if recipe.features == "raw" else 9)
+    )
     SEEN[recipe] = {
-        "data": data.sequence("train", 2).tobytes(), "batches": training.batches(data, recipe, 1).tolist(),
-        "network": {k: v.shape for k, v in parameters.items()}, "log": timeless,
-        "parameters": {k: v.tobytes() for k, v in parameters.items()}, "best": best["epoch"],
-        "audio": generated.tobytes(), "files": json.loads((here / "run" / "recipe.json").read_text())["recipe"]}
+        "data": data.sequence("train", 2).tobytes(),
+        "batches": training.batches(data, recipe, 1).tolist(),
+        "network": {k: v.shape for k, v in parameters.items()},
+        "log": timeless,
+        "parameters": {k: v.tobytes() for k, v in parameters.items()},
+        "best": best["epoch"],
+        "audio": generated.tobytes(),
+        "files": json.loads((here / "run" / "recipe.json").read_text())["recipe"],
+    }
     return SEEN[recipe]
 
 
@@ -117,7 +144,7 @@ def test_the_same_recipe_twice_comes_to_the_same(folder):
     once = outcome(BASE, folder)
     del SEEN[BASE]
     (folder / "again").mkdir()
-    audio.write(folder / "again" / "ar2.wav", corpora.ar2(24000, seed=1), 16000)
+    audio.write(folder / "again" / "ar2.wav", synthetic.ar2(24000, seed=1), 16000)
     again = outcome(BASE, folder / "again")
     assert once == again
 
@@ -131,7 +158,9 @@ def test_patience_leaves_the_epochs_before_it_as_they_were(folder):
 def test_all_layers_built_are_connected(name):
     recipe = RECIPES[name]
     network = model.build_network(recipe.replace(n_units=tuple(n // 10 + 1 for n in recipe.n_units)), 20)
-    connected = [layer for layer in lasagne.layers.get_all_layers(network.head.outputs) if isinstance(layer, fused_lstm.LSTMLayer)]
+    connected = [
+        layer for layer in lasagne.layers.get_all_layers(network.head.outputs) if isinstance(layer, layers.LSTMLayer)
+    ]
     assert connected == network.lstms and len(connected) == len(recipe.n_units)
 
 
@@ -140,17 +169,28 @@ def test_two_training_passes_differ_and_two_validations_agree(folder, changes):
     recipe = BASE.replace(learning_rate=1e-12, **changes)
     data = dataset.prepare(folder / "ar2.wav", recipe, folder / "noise")
     X = data.batch(training.batches(data, recipe, 1)[0], recipe.n_steps)
-    made = trainer.compile_trainer(recipe, data.n_features, data.scaling)
+    made = training.compile_trainer(recipe, data.n_features, data.scaling)
     assert made.train(X) != made.train(X) and made.valid(X) == made.valid(X)
 
 
 def test_what_lasagne_and_the_fused_layer_compute_is_one_thing_by_two_ways():
-    layers = {lstm: model.build_network(BASE.replace(lstm=lstm), 20).lstms[0] for lstm in ("fused", "lasagne", "lasagne-0.1", "fused-lasagne-0.1")}
+    layers = {
+        lstm: model.build_network(BASE.replace(lstm=lstm), 20).lstms[0]
+        for lstm in ("fused", "lasagne", "lasagne-0.1", "fused-lasagne-0.1")
+    }
     assert len({(type(layer), layer.form) for layer in layers.values()}) == 4
 
 
-@pytest.mark.parametrize("changes", [
-    dict(optimiser="sgd"), dict(optimiser="nesterov", momentum=0.9), dict(optimiser="adagrad"), dict(optimiser="adam")], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(optimiser="sgd"),
+        dict(optimiser="nesterov", momentum=0.9),
+        dict(optimiser="adagrad"),
+        dict(optimiser="adam"),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("field", ["momentum", "rho", "epsilon", "max_norm"])
 def test_what_an_optimiser_does_not_read_is_refused_and_what_it_reads_counts(folder, changes, field):
     base = BASE.replace(**changes)
@@ -165,9 +205,14 @@ def test_what_an_optimiser_does_not_read_is_refused_and_what_it_reads_counts(fol
 
 @pytest.mark.parametrize("name", ["fft-mixture", "logmel-mixture"])
 def test_spectral_frames_train_generate_and_are_evaluated_by_name(name, tmp_path, capsys):
-    voice.write_voice(tmp_path / "voice.wav", 40)
-    small = ["--set=n_units=8", "--set=n_epochs=1", "--set=batches_per_epoch=2", "--set=n_batch=2", "--set=n_steps=10"] + (
-        ["--set=warmup=0"] if name == "logmel-mixture" else [])
+    synthetic.write_voice(tmp_path / "voice.wav", 40)
+    small = [
+        "--set=n_units=8",
+        "--set=n_epochs=1",
+        "--set=batches_per_epoch=2",
+        "--set=n_batch=2",
+        "--set=n_steps=10",
+    ] + (["--set=warmup=0"] if name == "logmel-mixture" else [])
     assert main(["train", name, "--data", str(tmp_path / "voice.wav"), "--run", str(tmp_path / "run"), *small]) == 0
     assert main(["generate", str(tmp_path / "run"), str(tmp_path / "out.wav"), "--seconds", "2"]) == 0
     assert audio.open_recording(tmp_path / "out.wav").n_samples == 32000

@@ -1,8 +1,10 @@
 """The famous failures come back, each in seconds: what the recipes' purposes say is so."""
+
 import numpy as np
 import pytest
 
-from vocalsynth_utils import dataset, descriptors, generation, phase, runs, training, voice
+from vocalsynth_utils import dataset, generation, plots, runs, synthetic, training
+from vocalsynth_utils.evaluation import descriptors
 from vocalsynth_utils.recipes import get
 
 SECONDS = 60
@@ -12,7 +14,7 @@ SECONDS = 60
 def made(tmp_path_factory):
     """`made(name, seconds)`: the real held-out voice, what a recipe makes after a short training, and its run and dataset."""
     folder = tmp_path_factory.mktemp("failures")
-    recording = voice.write_voice(folder / "voice.wav", SECONDS)
+    recording = synthetic.write_voice(folder / "voice.wav", SECONDS)
 
     def make(name, seconds=6.0, **changes):
         recipe = get(name).replace(**changes)
@@ -22,6 +24,7 @@ def made(tmp_path_factory):
         run = runs.open_run(folder / name)
         primer = generation.primer_frames(run, data, "valid", min(200, data.n_frames("valid")))
         return data.signal("test"), generation.generate(run, seconds, primer), run, data
+
     return make
 
 
@@ -37,7 +40,7 @@ def flatness(y):
 
 def test_raw_frames_with_squared_error_learn_and_fall_into_an_attractor(made):
     real, y, run, _ = made("frames-200", n_epochs=8)
-    assert error(run) < 0.7 and phase.recurrence(y) < 0.1 * real.std() < phase.recurrence(real)
+    assert error(run) < 0.7 and plots.recurrence(y) < 0.1 * real.std() < plots.recurrence(real)
 
 
 def test_a_gaussian_on_raw_frames_is_noise(made):
@@ -49,7 +52,7 @@ def test_squared_error_on_world_frames_ends_in_a_loop(made):
     _, _, run, data = made("world-mse", n_epochs=4)
     primer = generation.primer_frames(run, data, "valid", 200)
     frames = generation.free_run(generation.compile_step(generation.load_network(run)), primer, 1500)
-    again = [phase.recurrence(x.ravel(), length=20 * x.shape[1], farthest=150 * x.shape[1]) for x in (frames, primer)]
+    again = [plots.recurrence(x.ravel(), length=20 * x.shape[1], farthest=150 * x.shape[1]) for x in (frames, primer)]
     assert error(run) < 0.6 and again[0] < 0.5 * again[1]
 
 
@@ -66,4 +69,4 @@ def test_residual_means_blow_up_and_absolute_ones_do_not(made):
 
 def test_one_sample_a_step_has_a_tiny_loss_and_an_attractor(made):
     real, y, run, _ = made("samples", seconds=1.0, n_epochs=4)
-    assert error(run) < 0.2 and phase.recurrence(y) < 0.15 * real.std()
+    assert error(run) < 0.2 and plots.recurrence(y) < 0.15 * real.std()

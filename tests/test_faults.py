@@ -1,4 +1,5 @@
 """What can go wrong around a run, each made to happen: nothing is lost, and one line says what to do."""
+
 import contextlib
 import errno
 import os
@@ -10,21 +11,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from killing import ended
-from vocalsynth_utils import audio, checkpoints, corpora, dataset, runs, training
+
+from vocalsynth_utils import audio, dataset, runs, synthetic, training
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.runs import checkpoints
 
-TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(8,), n_batch=8, n_epochs=3, learning_rate=0.003)
-SMALL = [f"--set={name}={getattr(TINY, name)}" for name in ("frame_length", "n_steps", "n_offsets", "n_batch", "n_epochs")] + ["--set=n_units=8"]
+TINY = get("2016-small").replace(
+    frame_length=20, n_steps=12, n_offsets=1, n_units=(8,), n_batch=8, n_epochs=3, learning_rate=0.003
+)
+SMALL = [
+    f"--set={name}={getattr(TINY, name)}" for name in ("frame_length", "n_steps", "n_offsets", "n_batch", "n_epochs")
+] + ["--set=n_units=8"]
 NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    audio.write(folder / "ar2.wav", corpora.ar2(20000, seed=1), 16000)
+    audio.write(folder / "ar2.wav", synthetic.ar2(20000, seed=1), 16000)
     return dataset.prepare(folder / "ar2.wav", TINY, folder / "data")
 
 
@@ -43,7 +49,9 @@ class Disk:
         self.folder, self.monkeypatch, self.real = folder, monkeypatch, real
         folder.mkdir()
         if real:
-            done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+            done = subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True
+            )
             if done.returncode:
                 pytest.skip("only root can make a small disk")
 
@@ -57,8 +65,10 @@ class Disk:
             (self.folder / "filler").unlink()
         else:
             with self.monkeypatch.context() as patched:
+
                 def fsync(handle):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
                 patched.setattr(os, "fsync", fsync)
                 yield
 
@@ -117,7 +127,10 @@ def test_disk_full_during_generated_audio_leaves_nothing_half_written(whole, dis
 
 def test_disk_full_while_a_dataset_is_prepared_leaves_no_dataset(data, disk, capsys):
     with disk.full():
-        assert main(["prepare", "2016-small", str(data.folder.parent / "ar2.wav"), str(disk.folder / "data"), *SMALL[:2]]) == 2
+        assert (
+            main(["prepare", "2016-small", str(data.folder.parent / "ar2.wav"), str(disk.folder / "data"), *SMALL[:2]])
+            == 2
+        )
         said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and "No space left" in said
     assert os.listdir(disk.folder) == []
@@ -145,8 +158,11 @@ def test_no_permission_is_one_line_and_nothing_is_written(whole, locked_folder, 
         os.seteuid(NOBODY)
         generated[1] = str(locked_folder / "run")
     before = sorted(os.listdir(locked_folder))
-    for args in (generated, ["voice", str(locked_folder / "v.wav"), "--seconds", "1"],
-                 ["train", "2016-small", "--run", str(locked_folder / "new"), "--data", "data/voice.wav"]):
+    for args in (
+        generated,
+        ["voice", str(locked_folder / "v.wav"), "--seconds", "1"],
+        ["train", "2016-small", "--run", str(locked_folder / "new"), "--data", "data/voice.wav"],
+    ):
         assert main(args) == 2
         said = capsys.readouterr().err.strip()
         assert len(said.splitlines()) == 1 and "ermission denied" in said and "is yours" in said, said
@@ -165,7 +181,9 @@ def test_a_run_in_use_is_refused_and_left_alone(data, whole, tmp_path, capsys):
 
 @pytest.mark.parametrize("what", ["training", "valid"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_stands(data, tmp_path, monkeypatch, what, bad):
+def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_stands(
+    data, tmp_path, monkeypatch, what, bad
+):
     real = training.compile_trainer
 
     def spoilt(*args):
@@ -177,16 +195,21 @@ def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_st
             if started.done:
                 trainer.parameters["output.W"].set_value(np.full_like(trainer.parameters["output.W"].get_value(), bad))
             return good(X)
+
         return trainer._replace(**{"train" if what == "training" else "valid": loss})
 
     class started:
         done = False
+
     monkeypatch.setattr(training, "compile_trainer", spoilt)
     epochs = training.train(TINY, data, tmp_path / "run")
     next(epochs)
     started.done = True
-    with pytest.raises(FloatingPointError, match=rf"the {what} loss is (nan|inf).*epoch 2; the checkpoints of epoch 1 stand; start again with a "
-                                                 r"learning_rate below 0.003 or with max_norm=1"):
+    with pytest.raises(
+        FloatingPointError,
+        match=rf"the {what} loss is (nan|inf).*epoch 2; the checkpoints of epoch 1 stand; start again with a "
+        r"learning_rate below 0.003 or with max_norm=1",
+    ):
         next(epochs)
     run = runs.open_run(tmp_path / "run")
     for name in ("last", "best"):
@@ -196,12 +219,12 @@ def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_st
 
 
 def test_a_recording_that_changed_since_is_said_and_the_dataset_stays_what_it_was(tmp_path, capsys):
-    audio.write(tmp_path / "voice.wav", corpora.ar2(20000, seed=1), 16000)
+    audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=1), 16000)
     before = np.array(dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data").rows)
     train = ["train", "2016-small", "--data", str(tmp_path / "data"), *SMALL, "--epochs", "1", "--run"]
     assert main([*train, str(tmp_path / "a")]) == 0
     assert "changed" not in capsys.readouterr().err
-    audio.write(tmp_path / "voice.wav", corpora.ar2(20000, seed=2), 16000)
+    audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=2), 16000)
     assert main([*train, str(tmp_path / "b")]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "changed" in line]
     assert len(said) == 1 and "voice.wav has changed since" in said[0] and "`prepare` makes it anew" in said[0]
@@ -210,9 +233,11 @@ def test_a_recording_that_changed_since_is_said_and_the_dataset_stays_what_it_wa
 
 
 def test_a_recording_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    audio.write(tmp_path / "voice.wav", corpora.ar2(20000, seed=1), 16000)
+    audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=1), 16000)
     fit = dataset.frames.Scaling.fit
-    monkeypatch.setattr(dataset.frames.Scaling, "fit", lambda *args: os.utime(tmp_path / "voice.wav", ns=(1, 1)) or fit(*args))
+    monkeypatch.setattr(
+        dataset.frames.Scaling, "fit", lambda *args: os.utime(tmp_path / "voice.wav", ns=(1, 1)) or fit(*args)
+    )
     with pytest.raises(ValueError, match="changed while it was read"):
         dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data")
     assert os.listdir(tmp_path) == ["voice.wav"]
@@ -221,14 +246,17 @@ def test_a_recording_that_changes_while_it_is_read_is_refused(tmp_path, monkeypa
 def test_a_dataset_prepared_from_something_else_is_refused_on_resuming_and_generating(tmp_path, capsys):
     run = ["--run", str(tmp_path / "run")]
     for seed in (1, 2):
-        audio.write(tmp_path / "voice.wav", corpora.ar2(20000, seed=seed), 16000)
+        audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=seed), 16000)
         dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data")
         if seed == 1:
             assert main(["train", "2016-small", "--data", str(tmp_path / "data"), *run, *SMALL, "--epochs", "1"]) == 0
             assert main(["train", "2016-small", *run, "--resume", "--epochs", "2"]) == 0
     capsys.readouterr()
-    for args in (["train", "2016-small", *run, "--resume", "--epochs", "3"], ["generate", str(tmp_path / "run"), str(tmp_path / "out.wav"), "--seconds", "1"],
-                 ["evaluate", str(tmp_path / "run"), "--seconds", "1"]):
+    for args in (
+        ["train", "2016-small", *run, "--resume", "--epochs", "3"],
+        ["generate", str(tmp_path / "run"), str(tmp_path / "out.wav"), "--seconds", "1"],
+        ["evaluate", str(tmp_path / "run"), "--seconds", "1"],
+    ):
         assert main(args) == 2
         said = capsys.readouterr().err.strip()
         assert len(said.splitlines()) == 1 and "is not what the run in" in said
@@ -240,6 +268,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(data, whole, tmp_path, monk
     def backwards():
         now[0] -= 3600
         return now[0]
+
     monkeypatch.setattr(time, "time", backwards)
     started = training.train(TINY, data, tmp_path / "run", minutes=10)
     next(started)

@@ -1,10 +1,13 @@
 """Each transform gives the sound back, from any length, in known units."""
+
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from vocalsynth_utils import features, mel, voice
+from vocalsynth_utils import features, recipes, synthetic
+from vocalsynth_utils.evaluation.descriptors import pitch
+from vocalsynth_utils.features import codec, mel, world
 
 
 def recipe(name, frame_length=240, sample_rate=16000):
@@ -13,20 +16,41 @@ def recipe(name, frame_length=240, sample_rate=16000):
 
 @pytest.fixture(scope="module")
 def song():
-    return voice.sing(20, seed=5)
+    return synthetic.sing(20, seed=5)
 
 
 def steps(rows, r):
-    return rows[::r.frame_length // features.row_length(r)]
+    return rows[:: r.frame_length // features.row_length(r)]
 
 
-@pytest.mark.parametrize("name, width, row", [("raw", 240, 1), ("fft", 240, 240), ("world", 27, 80), ("logmel", 64, 240)])
+@pytest.mark.parametrize(
+    "name, width, row", [("raw", 240, 1), ("fft", 240, 240), ("world", 27, 80), ("logmel", 64, 240)]
+)
 def test_width_and_row_length(name, width, row, song):
     r = recipe(name)
     assert (features.n_features(r), features.row_length(r)) == (width, row)
     rows = features.encode(song[:16100], r)
     assert rows.dtype == np.float32
     assert rows.shape == ((16100,) if name == "raw" else (16100 // row, width))
+
+
+def test_frames_are_what_every_step_of_a_network_hears(song):
+    for name in features.FEATURES:
+        r, y = recipe(name), song[:16100]
+        rows = features.encode(y, r)
+        expected = rows[: 67 * 240].reshape(67, 240) if name == "raw" else steps(rows, r)
+        found = features.frames(y, r)
+        assert found.dtype == np.float32 and np.array_equal(found, expected)
+
+
+def test_less_than_a_frame_holds_no_frame_of_samples_and_is_refused_by_other_features(song):
+    assert features.frames(song[:239], recipe("raw")).shape == (0, 240)
+    with pytest.raises(ValueError, match="at least one frame"):
+        features.frames(song[:239], recipe("world"))
+
+
+def test_every_recipe_holds_features_of_the_table():
+    assert recipes.CHOICES["features"] == tuple(features.FEATURES)
 
 
 def test_raw_and_fft_are_exact_inverses(song):
@@ -54,17 +78,16 @@ def test_world_resynthesis_keeps_pitch_voicing_and_spectrum(song):
     rows = features.encode(song, r)
     y = features.decode(steps(rows, r), r)
     assert y.shape == (len(steps(rows, r)) * 240,)
-    again = features.encode(y, r)[:len(rows)]
-    rows = rows[:len(again)]
-    both = (rows[:, 1] > .5) & (again[:, 1] > .5)
-    assert np.mean((rows[:, 1] > .5) == (again[:, 1] > .5)) > 0.93
+    again = features.encode(y, r)[: len(rows)]
+    rows = rows[: len(again)]
+    both = (rows[:, 1] > 0.5) & (again[:, 1] > 0.5)
+    assert np.mean((rows[:, 1] > 0.5) == (again[:, 1] > 0.5)) > 0.93
     assert np.median(np.abs(rows[both, 0] - again[both, 0])) < 0.01
     apart = np.mean(mel.log_mel(song, 16000, 400, 160), axis=0) - np.mean(mel.log_mel(y, 16000, 400, 160), axis=0)
     assert np.abs(apart).mean() * 10 / np.log(10) < 2.0  # dB
 
 
 def test_world_resynthesis_loses_no_voice(song):
-    from vocalsynth_utils.descriptors import pitch
     r = recipe("world")
     y = features.decode(steps(features.encode(song, r), r), r)
     assert np.mean(pitch(y, 16000) > 0) == pytest.approx(np.mean(pitch(song, 16000) > 0), abs=0.02)
@@ -72,8 +95,12 @@ def test_world_resynthesis_loses_no_voice(song):
 
 def test_finer_frames_lie_on_lines_and_keep_voicing_where_it_was():
     frames = np.zeros((4, 27))
-    frames[:, features.LOG_F0], frames[:, features.VOICING], frames[:, 10] = (5, 5.3, 5.3, 5.3), (1, 1, 0, 0), (0, 3, 6, 6)
-    rows = features.finer(frames, 3)
+    frames[:, features.LOG_F0], frames[:, features.VOICING], frames[:, 10] = (
+        (5, 5.3, 5.3, 5.3),
+        (1, 1, 0, 0),
+        (0, 3, 6, 6),
+    )
+    rows = world.finer(frames, 3)
     assert rows.shape == (12, 27) and np.array_equal(rows[::3], frames)
     assert rows[:, 10] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6])
     assert rows[:3, features.LOG_F0] == pytest.approx([5, 5.1, 5.2])
@@ -99,8 +126,8 @@ def test_chunks_do_not_show(name, song, monkeypatch):
     r = recipe(name)
     rows = features.encode(song, r)
     y = features.decode(steps(rows, r), r)
-    monkeypatch.setattr(features, "CHUNK_SECONDS", 5)
-    monkeypatch.setattr(features, "PIECE_SECONDS", 5)
+    monkeypatch.setattr(codec, "CHUNK_SECONDS", 5)
+    monkeypatch.setattr(codec, "PIECE_SECONDS", 5)
     in_chunks = features.encode(song, r)
     same = np.abs(in_chunks - rows).max(axis=1) < 1e-2
     assert same.mean() > 0.96
@@ -115,8 +142,8 @@ def test_chunks_do_not_show(name, song, monkeypatch):
 def test_f0_is_held_through_unvoiced_rows_and_backwards_at_the_start():
     log_f0 = np.array([9, 1, 9, 9, 2, 9.0])
     voiced = np.array([0, 1, 0, 0, 1, 0], bool)
-    assert features.hold_f0(log_f0, voiced).tolist() == [1, 1, 1, 1, 2, 2]
-    assert features.hold_f0(log_f0, ~voiced & voiced) == pytest.approx(np.log(features.F0_DEFAULT))
+    assert world.hold_f0(log_f0, voiced).tolist() == [1, 1, 1, 1, 2, 2]
+    assert world.hold_f0(log_f0, ~voiced & voiced) == pytest.approx(np.log(world.F0_DEFAULT))
 
 
 def test_silence_goes_through_every_feature():
@@ -127,9 +154,15 @@ def test_silence_goes_through_every_feature():
         assert np.isfinite(rows).all() and np.abs(features.decode(frames, r)).max() < 1e-3
 
 
-@pytest.mark.parametrize("r, message", [
-    (recipe("mp3"), "features is 'mp3'"), (recipe("fft", 241), "frame_length is 241"),
-    (recipe("world", 100), "frame_length is 100"), (recipe("world", 240, 8000), "sample_rate is 8000")])
+@pytest.mark.parametrize(
+    "r, message",
+    [
+        (recipe("mp3"), "features is 'mp3'"),
+        (recipe("fft", 241), "frame_length is 241"),
+        (recipe("world", 100), "frame_length is 100"),
+        (recipe("world", 240, 8000), "sample_rate is 8000"),
+    ],
+)
 def test_a_wrong_recipe_is_named(r, message):
     with pytest.raises(ValueError, match=message):
         features.encode(np.zeros(16000, np.float32), r)
@@ -158,16 +191,3 @@ def test_a_spectrum_sums_to_the_mean_square():
     y = np.random.default_rng(0).normal(size=160000).astype(np.float32)
     total = np.concatenate(list(mel.spectrogram(y, 400, 160))).sum(axis=1)
     assert total.mean() == pytest.approx(1, rel=0.03)
-
-
-def test_mfcc_of_flat_bands_is_their_mean_alone():
-    from scipy.fft import idct
-    y = voice.sing(3)
-    coefficients = mel.mfcc(y, 16000, n_mfcc=40)
-    assert np.allclose(idct(coefficients, norm="ortho"), mel.log_mel(y, 16000, 400, 160), atol=1e-3)
-
-
-def test_a_louder_signal_moves_only_the_first_mfcc():
-    y = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
-    apart = mel.mfcc(2 * y, 16000) - mel.mfcc(y, 16000)
-    assert np.allclose(apart[:, 0], np.log(4) * np.sqrt(40), atol=1e-2) and np.abs(apart[:, 1:]).max() < 1e-2

@@ -1,10 +1,11 @@
 """The fused LSTM against numpy, against `theano.scan`, and against finite differences."""
+
+import inspect
 import os
 import platform
 import subprocess
 import sys
 import threading
-import warnings
 
 import lasagne
 import numpy as np
@@ -13,12 +14,20 @@ import theano
 import theano.tensor as T
 from lasagne.nonlinearities import identity, rectify, sigmoid, tanh
 
-from vocalsynth_utils import native
-from vocalsynth_utils.fused_lstm import FusedLSTM, FusedLSTMLayer, ScanLSTMLayer, lstm_layer
+from vocalsynth_utils.fused import FusedLSTMLayer, ScanLSTMLayer, lstm_layer, native
+from vocalsynth_utils.fused.lstm_ops import FusedLSTM
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 RNG = np.random.default_rng(0)
-ACTIVATIONS = {tanh: np.tanh, rectify: lambda x: np.maximum(x, 0), sigmoid: lambda x: 1 / (1 + np.exp(-x)), identity: lambda x: x}
+ACTIVATIONS = {
+    tanh: np.tanh,
+    rectify: lambda x: np.maximum(x, 0),
+    sigmoid: lambda x: 1 / (1 + np.exp(-x)),
+    identity: lambda x: x,
+}
+
+
+PLAIN = theano.compile.Mode(linker="py", optimizer=None)  # the graph as it was written: for scan in a tenth of the time
 
 
 @pytest.fixture
@@ -44,11 +53,17 @@ def compiled(layer, hid_init=None, cell_init=None):
     return theano.function([x], layer.run(x, hid_init, cell_init))
 
 
-def numpy_lstm(layer, X, hid=None, cell=None):
-    """(hid of all steps, last hid, last cell), straight from the equations, in double precision."""
-    p = {q.name: q.get_value().astype(float) for q in layer.get_params()}
-    gate = {g: (p["W_in_to_" + g], p["W_hid_to_" + g], p["b_" + g]) for g in ("ingate", "forgetgate", "cell", "outgate")}
-    peephole = {g: p.get("W_cell_to_" + g, 0.) for g in ("ingate", "forgetgate", "outgate")}
+def values_of(layer):
+    return {p.name: p.get_value().astype(float) for p in layer.get_params()}
+
+
+def numpy_lstm(layer, X, hid=None, cell=None, p=None):
+    """(hid of all steps, last hid, last cell), straight from the equations, in double precision; `p` by parameter name."""
+    p = p or values_of(layer)
+    gate = {
+        g: (p["W_in_to_" + g], p["W_hid_to_" + g], p["b_" + g]) for g in ("ingate", "forgetgate", "cell", "outgate")
+    }
+    peephole = {g: p.get("W_cell_to_" + g, 0.0) for g in ("ingate", "forgetgate", "outgate")}
     hid = np.repeat(p["hid_init"], len(X), 0) if hid is None else hid
     cell = np.repeat(p["cell_init"], len(X), 0) if cell is None else cell
     sigma, hids = ACTIVATIONS[sigmoid], []
@@ -64,14 +79,15 @@ def numpy_lstm(layer, X, hid=None, cell=None):
     return np.stack(hids, 1), hid, cell
 
 
-def gradients(layer, X, weights):
+def gradients(layer, X, weights, mode=None):
     """Outputs, then gradients of the input and of all parameters, of a loss that uses every output."""
     x = T.tensor3()
     hid, hid_final, cell_final = layer.run(x)
-    loss = T.sum(hid * weights) + T.sum(hid_final ** 2) + T.sum(cell_final * weights[:, 0])
+    loss = T.sum(hid * weights) + T.sum(hid_final**2) + T.sum(cell_final * weights[:, 0])
     params = layer.get_params()
     names = ["hid", "hid_final", "cell_final", "x"] + [p.name for p in params]
-    return dict(zip(names, theano.function([x], [hid, hid_final, cell_final] + T.grad(loss, [x] + params))(X)))
+    outputs = [hid, hid_final, cell_final] + T.grad(loss, [x] + params)
+    return dict(zip(names, theano.function([x], outputs, mode=mode)(X)))
 
 
 def assert_close(actual, expected, tolerance=2e-6):
@@ -80,15 +96,23 @@ def assert_close(actual, expected, tolerance=2e-6):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
 
 
-@pytest.mark.parametrize("options", [
-    dict(), dict(form="lasagne-0.1"), dict(peepholes=False, grad_clipping=0.05), dict(gradient_steps=2, grad_clipping=0.05),
-    dict(nonlinearity=rectify), dict(cell=lasagne.layers.Gate(W_cell=None, nonlinearity=rectify), nonlinearity=identity),
-], ids=lambda options: ",".join(options) or "defaults")
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(form="lasagne-0.1"),
+        dict(peepholes=False, grad_clipping=0.05),
+        dict(gradient_steps=2, grad_clipping=0.05),
+        dict(nonlinearity=rectify),
+        dict(cell=lasagne.layers.Gate(W_cell=None, nonlinearity=rectify), nonlinearity=identity),
+    ],
+    ids=lambda options: ",".join(options) or "defaults",
+)
 def test_fused_lstm_matches_scan(options):
     X, weights = random(3, 5, 4), random(3, 5, 5)
     fused = layer_with_random_values(**options)
     scan = layer_with_random_values(ScanLSTMLayer, values=[p.get_value() for p in fused.get_params()], **options)
-    expected, actual = gradients(scan, X, weights), gradients(fused, X, weights)
+    expected, actual = gradients(scan, X, weights, PLAIN), gradients(fused, X, weights)
     if "gradient_steps" in options:
         del expected["x"], actual["x"]  # scan leaves the steps it skips uninitialised; see the test of truncation
     for name in expected:
@@ -101,21 +125,26 @@ def test_lasagne_form_matches_lasagnes_own_layer():
     values, results = [p.get_value() for p in fused.get_params()], []
     for layer in (fused, layer_with_random_values(lasagne.layers.LSTMLayer, values=values, grad_clipping=0.05)):
         hid, params = layer.get_output_for([T.constant(X)]), layer.get_params()
-        results.append(theano.function([], [hid] + T.grad(T.sum(hid * weights), params, disconnected_inputs="ignore"))())
+        slopes = T.grad(T.sum(hid * weights), params, disconnected_inputs="ignore")
+        results.append(theano.function([], [hid] + slopes, mode=None if layer is fused else PLAIN)())
     for actual, expected in zip(*results):
         assert_close(actual, expected)
 
 
 def test_parameters_are_those_of_lasagnes_layer():
     for peepholes in (True, False):
-        layers = [cls((None, None, 4), 5, peepholes=peepholes, name="lstm")
-                  for cls in (FusedLSTMLayer, ScanLSTMLayer, lasagne.layers.LSTMLayer)]
+        layers = [
+            cls((None, None, 4), 5, peepholes=peepholes, name="lstm")
+            for cls in (FusedLSTMLayer, ScanLSTMLayer, lasagne.layers.LSTMLayer)
+        ]
         described = [[(p.name, p.get_value().shape, layer.params[p]) for p in layer.get_params()] for layer in layers]
         assert described[0] == described[1] == described[2]
 
 
-@pytest.mark.parametrize("n_batch, n_steps, n_inputs, n_units", [
-    (1, 1, 1, 1), (1, 7, 3, 2), (2, 1, 3, 16), (3, 4, 1, 17), (8, 2, 5, 48), (9, 3, 5, 50), (19, 3, 33, 97)])
+@pytest.mark.parametrize(
+    "n_batch, n_steps, n_inputs, n_units",
+    [(1, 1, 1, 1), (1, 7, 3, 2), (2, 1, 3, 16), (3, 4, 1, 17), (8, 2, 5, 48), (9, 3, 5, 50), (19, 3, 33, 97)],
+)
 def test_any_size_matches_numpy(n_batch, n_steps, n_inputs, n_units):
     layer, X = layer_with_random_values(n_inputs=n_inputs, n_units=n_units), random(n_batch, n_steps, n_inputs)
     for actual, expected in zip(compiled(layer)(X), numpy_lstm(layer, X)):
@@ -166,22 +195,29 @@ def test_state_carried_in_shared_variables_is_the_whole():
     x = T.tensor3()
     hid, *final = layer.run(x, *states)
     step = theano.function([x], hid, updates=list(zip(states, final)))
-    hids = np.concatenate([step(X[:, t:t + 3]) for t in range(0, 12, 3)], 1)
+    hids = np.concatenate([step(X[:, t : t + 3]) for t in range(0, 12, 3)], 1)
     assert_close(hids, numpy_lstm(layer, X, np.zeros((3, 5)), np.zeros((3, 5)))[0])
 
 
 def test_given_initial_states_are_expressions_with_gradients(float64):
     layer, X = layer_with_random_values(), random(2, 3, 4)
-    T.verify_grad(lambda h, c: T.concatenate(layer.run(T.constant(X), h, c)[1:]), [random(2, 5), random(2, 5)],
-                  rng=np.random.RandomState(0))
+    T.verify_grad(
+        lambda h, c: T.concatenate(layer.run(T.constant(X), h, c)[1:]),
+        [random(2, 5), random(2, 5)],
+        rng=np.random.RandomState(0),
+    )
 
 
 def test_any_strides_give_the_same_result():
     layer, X = layer_with_random_values(), random(6, 10, 8)[::2, 1:9, ::2]
     run = compiled(layer)
     expected = run(np.ascontiguousarray(X))[0]
-    for same in (X, np.asfortranarray(X), np.ascontiguousarray(X.transpose(1, 0, 2)).transpose(1, 0, 2),
-                 np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1]):
+    for same in (
+        X,
+        np.asfortranarray(X),
+        np.ascontiguousarray(X.transpose(1, 0, 2)).transpose(1, 0, 2),
+        np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1],
+    ):
         assert np.array_equal(run(same)[0], expected)
 
 
@@ -200,7 +236,7 @@ def test_what_is_not_finite_comes_out_as_nan(value, n_steps, nonlinearity):
     layer, X = layer_with_random_values(nonlinearity=nonlinearity), random(3, n_steps, 4)
     X[1, n_steps // 2, 2] = value
     hid, hid_final, cell_final = compiled(layer)(X)
-    assert np.isnan(hid[1, n_steps // 2:]).all() and np.isnan(hid_final[1]).all() and np.isnan(cell_final[1]).all()
+    assert np.isnan(hid[1, n_steps // 2 :]).all() and np.isnan(hid_final[1]).all() and np.isnan(cell_final[1]).all()
     assert np.isfinite(hid[[0, 2]]).all()
 
 
@@ -211,13 +247,6 @@ def test_results_outlive_the_next_call():
     copies = [r.copy() for r in results]
     run(random(3, 4, 4))
     assert all(np.array_equal(a, b) for a, b in zip(results, copies))
-
-
-def test_final_output_alone_has_two_axes():
-    layer, X = layer_with_random_values(only_return_final=True), random(3, 4, 4)
-    output = theano.function([], layer.get_output_for([T.constant(X)]))()
-    assert layer.output_shape == (None, 5)
-    assert_close(output, numpy_lstm(layer, X)[1])
 
 
 def test_input_axes_past_the_third_are_flattened():
@@ -247,6 +276,7 @@ def test_worker_threads_get_what_the_main_thread_gets():
     def work(k):
         for _ in range(20):
             results[k] = functions[k](X)[0]
+
     workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
     for worker in workers:
         worker.start()
@@ -255,15 +285,124 @@ def test_worker_threads_get_what_the_main_thread_gets():
     assert all(np.array_equal(results[k], expected) for k in range(3))
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(form="graves"), "form is 'graves'"),
-    (dict(nonlinearity=lasagne.nonlinearities.softmax), "ScanLSTMLayer"),
-    (dict(ingate=lasagne.layers.Gate(nonlinearity=tanh)), "must be sigmoid"),
-    (dict(gradient_steps=0), "gradient_steps is 0"),
-    (dict(grad_clipping=-1.), "grad_clipping is -1.0")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(form="graves"), "form='graves' is not one of textbook, lasagne-0.1"),
+        (dict(nonlinearity=lasagne.nonlinearities.softmax), "ScanLSTMLayer"),
+        (dict(ingate=lasagne.layers.Gate(nonlinearity=tanh)), "must be sigmoid"),
+        (dict(gradient_steps=0), "gradient_steps is 0"),
+        (dict(grad_clipping=-1.0), "grad_clipping is -1.0"),
+    ],
+)
 def test_what_the_op_cannot_do_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         FusedLSTMLayer((None, None, 4), 5, **options)
+
+
+@pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(mask_input=lasagne.layers.InputLayer((None, None))), "mask_input is given"),
+        (dict(backwards=True), "backwards is True"),
+    ],
+    ids=str,
+)
+def test_what_lasagnes_layer_does_and_these_do_not_is_refused_by_name(cls, options, message):
+    with pytest.raises(ValueError, match=f"{message}.* use lasagne.layers.LSTMLayer"):
+        cls((None, None, 4), 5, **options)
+
+
+def test_arguments_by_position_are_those_of_lasagnes_layer():
+    names = list(inspect.signature(lasagne.layers.LSTMLayer).parameters)
+    assert names[2:17] == [
+        *(
+            "ingate",
+            "forgetgate",
+            "cell",
+            "outgate",
+            "nonlinearity",
+            "cell_init",
+            "hid_init",
+            "backwards",
+            "learn_init",
+        ),
+        *("peepholes", "gradient_steps", "grad_clipping", "unroll_scan", "precompute_input", "mask_input"),
+    ]
+    gates = [lasagne.layers.Gate(b=lasagne.init.Constant(k)) for k in range(2)]
+    cell = lasagne.layers.Gate(W_cell=None, nonlinearity=rectify)
+    start = lasagne.init.Constant(0.25), lasagne.init.Constant(0.5)
+    given = *gates, cell, gates[1], identity, *start, False, True, False, 2, 0.05, False, False, None
+    layers = [cls((None, None, 4), 5, *given) for cls in (FusedLSTMLayer, ScanLSTMLayer, lasagne.layers.LSTMLayer)]
+    values, X = [random(*p.get_value().shape) for p in layers[0].get_params()], random(3, 5, 4)
+    for layer in layers:
+        described = [(p.name, p.get_value().shape, layer.params[p]) for p in layer.get_params()]
+        assert described == [(p.name, p.get_value().shape, layers[0].params[p]) for p in layers[0].get_params()]
+        assert (layer.learn_init, layer.gradient_steps, layer.grad_clipping) == (True, 2, 0.05)
+        for param, value in zip(layer.get_params(), values):
+            param.set_value(value)
+        hid = theano.function([], layer.get_output_for([T.constant(X)]), mode=PLAIN)()
+        assert_close(hid, numpy_lstm(layers[0], X)[0])
+
+
+@pytest.mark.parametrize("option", ["unroll_scan", "precompute_input"])
+def test_how_scan_goes_about_it_changes_nothing(option):
+    X = random(3, 4, 4)
+    layers = [FusedLSTMLayer((3, 4, 4), 5)]
+    layers += [FusedLSTMLayer((3, 4, 4), 5, **{option: on}) for on in (True, False)]
+    for layer in layers[1:]:
+        for param, value in zip(layer.get_params(), layers[0].get_params()):
+            param.set_value(value.get_value())
+        assert np.array_equal(compiled(layer)(X)[0], compiled(layers[0])(X)[0])
+
+
+def slope_of_numpy(layer, X, loss):
+    """A direction of all parameters, and the slope along it of ``loss(*numpy_lstm(...))`` by central differences."""
+    p = values_of(layer)
+    direction = {name: RNG.standard_normal(value.shape) for name, value in p.items()}
+    ends = [
+        loss(*numpy_lstm(layer, X, p={name: value + h * direction[name] for name, value in p.items()}))
+        for h in (1e-5, -1e-5)
+    ]
+    return direction, (ends[0] - ends[1]) / 2e-5
+
+
+@pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
+@pytest.mark.parametrize("learn_init", [False, True])
+def test_learn_init_trains_the_initial_states(cls, learn_init):
+    X, weights = random(3, 5, 4), random(3, 5, 5)
+    layer, x = layer_with_random_values(cls, learn_init=learn_init), T.tensor3()
+    trained, states = layer.get_params(trainable=True), [layer.hid_init, layer.cell_init]
+    assert len(trained) == 15 + 2 * learn_init and all((state in trained) == learn_init for state in states)
+    hid = lasagne.layers.get_output(layer, {layer.input_layer: x})
+    slopes = T.grad(T.sum(hid * weights), trained)
+    steps = [(p, p - np.float32(0.1) * slope) for p, slope in zip(trained, slopes)]
+    before, (direction, expected) = (values_of(layer), slope_of_numpy(layer, X, lambda hid, *_: np.sum(hid * weights)))
+    run = theano.function([x], [hid, *slopes], updates=steps, mode=PLAIN if cls is ScanLSTMLayer else None)
+    found = run(X)
+    assert_close(found[0], numpy_lstm(layer, X, p=before)[0])
+    if learn_init:
+        slope = sum(np.sum(direction[p.name] * value) for p, value in zip(trained, found[1:]))
+        assert slope == pytest.approx(expected, rel=1e-4)
+    for state in states:
+        assert np.array_equal(state.get_value(), before[state.name].astype(np.float32)) != learn_init
+
+
+@pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
+@pytest.mark.parametrize("form", ["textbook", "lasagne-0.1"])
+def test_the_final_output_alone_is_the_last_step_with_its_gradient(cls, form):
+    X, weights = random(3, 5, 4), random(3, 5)
+    layer, x = layer_with_random_values(cls, only_return_final=True, form=form), T.tensor3()
+    assert layer.output_shape == (None, 5)
+    final, params = lasagne.layers.get_output(layer, {layer.input_layer: x}), layer.get_params()
+    assert final.ndim == 2
+    outputs = [final] + T.grad(T.sum(final * weights), params)
+    found = theano.function([x], outputs, mode=PLAIN if cls is ScanLSTMLayer else None)(X)
+    assert_close(found[0], numpy_lstm(layer, X)[1])
+    direction, expected = slope_of_numpy(layer, X, lambda _, final, __: np.sum(final * weights))
+    slope = sum(np.sum(direction[p.name] * value) for p, value in zip(params, found[1:]))
+    assert slope == pytest.approx(expected, rel=1e-4)
 
 
 def test_states_of_another_shape_are_refused():
@@ -275,21 +414,26 @@ def test_states_of_another_shape_are_refused():
 
 
 def test_recipes_names_give_their_layers():
-    layers = {kind: lstm_layer(kind, (None, None, 4), 5) for kind in ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1")}
+    layers = {
+        kind: lstm_layer(kind, (None, None, 4), 5) for kind in ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1")
+    }
     assert [type(layer) for layer in layers.values()] == [FusedLSTMLayer, FusedLSTMLayer, ScanLSTMLayer, ScanLSTMLayer]
     assert [layer.form for layer in layers.values()] == ["textbook", "lasagne-0.1"] * 2
-    with pytest.raises(ValueError, match="'fast'"):
-        lstm_layer("fast", (None, None, 4), 5)
+    with pytest.raises(ValueError, match="lstm='fussed' is not one of .*; did you mean 'fused'"):
+        lstm_layer("fussed", (None, None, 4), 5)
 
 
 # ---- building the library ---------------------------------------------------------------
 
-BUILD = "from pathlib import Path; from vocalsynth_utils import native; native.cache_dir = lambda: Path({cache!r}); "
-
 
 def python(code, cache, **environment):
-    return subprocess.Popen([sys.executable, "-c", BUILD.format(cache=str(cache)) + code], text=True,
-                            env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from vocalsynth_utils.fused import native; " + code],
+        text=True,
+        env={**os.environ, "VOCALSYNTH_CACHE": str(cache), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_processes_that_build_at_once_both_work_and_the_next_one_does_not_build(tmp_path):
@@ -307,9 +451,11 @@ def test_processes_that_build_at_once_both_work_and_the_next_one_does_not_build(
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
 @pytest.mark.parametrize("machine", ["x86-64", "sandybridge", "haswell"])
 def test_machines_with_less_than_this_one_match_numpy(tmp_path, machine):
-    code = ("import sys; sys.path.insert(0, {tests!r}); import numpy as np; from test_fused_lstm import *; "
-            "layer, X = layer_with_random_values(n_units=37), random(9, 3, 4); "
-            "[assert_close(a, b) for a, b in zip(compiled(layer)(X), numpy_lstm(layer, X))]; print('equal')")
+    code = (
+        "import sys; sys.path.insert(0, {tests!r}); import numpy as np; from test_fused_lstm import *; "
+        "layer, X = layer_with_random_values(n_units=37), random(9, 3, 4); "
+        "[assert_close(a, b) for a, b in zip(compiled(layer)(X), numpy_lstm(layer, X))]; print('equal')"
+    )
     flags = native.FLAGS.replace("-march=native", f"-march={machine}").replace("-O3", "-O1")
     if machine != "x86-64" and "avx2" not in str(native._cpu()):
         pytest.skip("this machine has no AVX2")
@@ -318,14 +464,16 @@ def test_machines_with_less_than_this_one_match_numpy(tmp_path, machine):
 
 
 def test_without_a_compiler_a_warning_says_so_once_and_scan_serves(tmp_path):
-    code = ("import warnings, numpy as np; import theano, theano.tensor as T; "
-            "from vocalsynth_utils import fused_lstm, updates; warnings.simplefilter('always'); "
-            "layers = [fused_lstm.lstm_layer('fused', (None, None, 2), 3) for _ in range(2)]; "
-            "print([type(layer).__name__ for layer in layers]); x = T.tensor3(); "
-            "loss = fused_lstm.mean_squared_error(layers[0].get_output_for([x])[:, :, :2], x); "
-            "params = layers[0].get_params(trainable=True); "
-            "f = theano.function([x], loss, updates=updates.rmsprop(loss, params, 0.01, momentum=0.5, max_norm=1.)); "
-            "X = np.ones((1, 3, 2), 'float32'); print(f(X) > f(X))")
+    code = (
+        "import warnings, numpy as np; import theano, theano.tensor as T; "
+        "from vocalsynth_utils import fused, losses, updates; warnings.simplefilter('always'); "
+        "layers = [fused.lstm_layer('fused', (None, None, 2), 3) for _ in range(2)]; "
+        "print([type(layer).__name__ for layer in layers]); x = T.tensor3(); "
+        "loss = losses.mean_squared_error(layers[0].get_output_for([x])[:, :, :2], x); "
+        "params = layers[0].get_params(trainable=True); "
+        "f = theano.function([x], loss, updates=updates.rmsprop(loss, params, 0.01, momentum=0.5, max_norm=1.)); "
+        "X = np.ones((1, 3, 2), 'float32'); print(f(X) > f(X))"
+    )
     out, error = python(code, tmp_path, PATH=str(tmp_path), CXX="").communicate()
     assert out == "['ScanLSTMLayer', 'ScanLSTMLayer']\nTrue\n", error
     assert error.count("UserWarning: the fused LSTM cannot be built") == 1 and "install g++" in error
@@ -341,10 +489,16 @@ def test_a_failing_compiler_is_named(tmp_path, monkeypatch):
 
 # ---- matrix products --------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("m, k, n", [(1, 5, 3), (3, 1, 4), (4, 5, 1), (7, 6, 5)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_product_matches_numpy_for_any_layout(m, k, n, dtype):
-    layouts = [np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2], lambda a: a[::-1].copy()[::-1]]
+    layouts = [
+        np.ascontiguousarray,
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, 1)[:, ::2],
+        lambda a: a[::-1].copy()[::-1],
+    ]
     A, B = random(m, k, dtype=dtype), random(k, n, dtype=dtype)
     for left in layouts:
         for right in layouts:

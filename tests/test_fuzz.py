@@ -1,4 +1,5 @@
 """Hostile input through the command line: it works, or is refused in one line; it runs no code."""
+
 import io
 import json
 import os
@@ -8,12 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fuzzing
+import hostile_files
 import numpy as np
 import pytest
 
-import fuzzing
-import hostile_files
-from vocalsynth_utils import audio, corpora, dataset, training
+from vocalsynth_utils import audio, dataset, synthetic, training
 from vocalsynth_utils.__main__ import main
 
 CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 220))
@@ -21,27 +22,46 @@ CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 220))
 
 def test_every_hostile_case_works_or_is_refused_in_one_line():
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process of one thread can be forked
-    done = subprocess.run([sys.executable, fuzzing.__file__, "--json", "--cases", str(CASES)], capture_output=True, text=True,
-                          env={**os.environ, **threads})
+    done = subprocess.run(
+        [sys.executable, fuzzing.__file__, "--json", "--cases", str(CASES)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **threads},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout)
     print(fuzzing.table(figures))
     assert set(figures) == set(fuzzing.KINDS) and sum(row["cases"] for row in figures.values()) >= 0.95 * CASES
-    assert all(row["refused"] and row["messages"] > 0.1 * row["cases"] ** 0.5 for row in figures.values())  # not one check that hides the others
+    assert all(
+        row["refused"] and row["messages"] > 0.1 * row["cases"] ** 0.5 for row in figures.values()
+    )  # not one check that hides the others
     assert sum(row["works"] for row in figures.values()) > CASES / 20  # nor a command that refuses everything
 
 
-@pytest.mark.parametrize("does, reason", [
-    (lambda: 1 / 0, "status 1"), (lambda: sys.exit(3), "status 3"), (lambda: os.kill(os.getpid(), 9), "dies by SIGKILL"), (lambda: np.ones(10 ** 9), "memory"),
-    (lambda: [print("two\nlines", file=sys.stderr), sys.exit(2)], "not one printable line"), (lambda: sys.exit(2), "not one printable line"),
-    (lambda: Path("../elsewhere/precious.txt").write_text("gone"), "changes elsewhere/precious.txt"),
-    (lambda: [Path("left").write_text(""), print("no", file=sys.stderr), sys.exit(2)], "refused, yet changes here/left"),
-    (lambda: os.read(os.open("pipe", os.O_RDONLY), 1), "hangs")])
+@pytest.mark.parametrize(
+    "does, reason",
+    [
+        (lambda: 1 / 0, "status 1"),
+        (lambda: sys.exit(3), "status 3"),
+        (lambda: os.kill(os.getpid(), 9), "dies by SIGKILL"),
+        (lambda: np.ones(10**9), "memory"),
+        (lambda: [print("two\nlines", file=sys.stderr), sys.exit(2)], "not one printable line"),
+        (lambda: sys.exit(2), "not one printable line"),
+        (lambda: Path("../elsewhere/precious.txt").write_text("gone"), "changes elsewhere/precious.txt"),
+        (
+            lambda: [Path("left").write_text(""), print("no", file=sys.stderr), sys.exit(2)],
+            "refused, yet changes here/left",
+        ),
+        (lambda: os.read(os.open("pipe", os.O_RDONLY), 1), "hangs"),
+    ],
+)
 def test_the_fuzzer_sees_each_kind_of_fault(tmp_path, monkeypatch, does, reason):
     """What it must catch, made to happen."""
+
     def kind(rng, box):
         os.mkfifo("pipe")
         return fuzzing.hostile.Case(["generate"], ("here/left",))
+
     monkeypatch.setattr(fuzzing, "KINDS", {"faulty": kind})
     monkeypatch.setattr(fuzzing, "SECONDS", 3)
     monkeypatch.setattr(fuzzing.commands, "program", lambda argv: does() and 0)
@@ -53,15 +73,23 @@ def test_the_fuzzer_sees_each_kind_of_fault(tmp_path, monkeypatch, does, reason)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trapped")
-    audio.write(folder / "a.wav", 0.9 * corpora.ar2(16000, seed=2))
-    list(training.train(hostile_files.RAW, dataset.prepare(folder / "a.wav", hostile_files.RAW, folder / "run" / "dataset"), folder / "run"))
+    audio.write(folder / "a.wav", 0.9 * synthetic.ar2(16000, seed=2))
+    list(
+        training.train(
+            hostile_files.RAW,
+            dataset.prepare(folder / "a.wav", hostile_files.RAW, folder / "run" / "dataset"),
+            folder / "run",
+        )
+    )
     return folder / "run"
 
 
 def test_a_run_whose_network_cannot_fit_is_refused_before_it_is_built(run, tmp_path, capfd):
     path, good = run / "recipe.json", (run / "recipe.json").read_text()
     try:
-        path.write_text(json.dumps({**json.loads(good), "recipe": hostile_files.RAW.replace(n_units=(1000000,)).to_dict()}))
+        path.write_text(
+            json.dumps({**json.loads(good), "recipe": hostile_files.RAW.replace(n_units=(1000000,)).to_dict()})
+        )
         assert main(["generate", str(run), str(tmp_path / "o.wav"), "--seconds", "0.01"]) == 2
     finally:
         path.write_text(good)
@@ -71,11 +99,17 @@ def test_a_run_whose_network_cannot_fit_is_refused_before_it_is_built(run, tmp_p
 def test_a_link_that_leads_to_itself_is_one_line_wherever_a_path_is_taken(run, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.symlink("loop", "loop")
-    audio.write("a.wav", 0.9 * corpora.ar2(16000, seed=2))
+    audio.write("a.wav", 0.9 * synthetic.ar2(16000, seed=2))
     small = fuzzing.hostile.SMALL
-    for args in (["prepare", "2016-small", "loop", "out", *small], ["prepare", "2016-small", "a.wav", "loop", *small], ["generate", "loop", "o.wav", "--seconds", "0.01"],
-                 ["train", "2016-small", "--data", "a.wav", "--run", "loop", *small], ["train", "2016-small", "--data", "loop", "--run", "new", *small],
-                 ["evaluate", "loop", "--seconds", "2"], ["sweep", "loop"]):
+    for args in (
+        ["prepare", "2016-small", "loop", "out", *small],
+        ["prepare", "2016-small", "a.wav", "loop", *small],
+        ["generate", "loop", "o.wav", "--seconds", "0.01"],
+        ["train", "2016-small", "--data", "a.wav", "--run", "loop", *small],
+        ["train", "2016-small", "--data", "loop", "--run", "new", *small],
+        ["evaluate", "loop", "--seconds", "2"],
+        ["sweep", "loop"],
+    ):
         assert main(args) == 2
         assert len(capfd.readouterr().err.splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "loop"]
@@ -111,9 +145,20 @@ def test_a_booby_trapped_checkpoint_or_dataset_runs_no_code(run, tmp_path, capfd
                 for name in names:
                     archive.writestr(name, array)
         out = str(tmp_path / "o.wav")
-        for args in (["generate", str(run), out, "--seconds", "0.01"], ["evaluate", str(run), "--seconds", "2"],
-                     ["train", "2016-small", "--run", str(run), "--resume", "--epochs", "2"],
-                     ["train", "2016-small", "--data", str(run / "dataset"), "--run", str(tmp_path / "new"), *fuzzing.hostile.SMALL]):
+        for args in (
+            ["generate", str(run), out, "--seconds", "0.01"],
+            ["evaluate", str(run), "--seconds", "2"],
+            ["train", "2016-small", "--run", str(run), "--resume", "--epochs", "2"],
+            [
+                "train",
+                "2016-small",
+                "--data",
+                str(run / "dataset"),
+                "--run",
+                str(tmp_path / "new"),
+                *fuzzing.hostile.SMALL,
+            ],
+        ):
             assert main(args) in (0, 2)
             assert "Traceback" not in capfd.readouterr().err
     finally:

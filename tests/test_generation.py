@@ -4,9 +4,11 @@ A teaching model maps a whole sequence to the prediction of each frame's next
 one; `as_step` runs it with the history as its state, which is the slow and
 certain way to carry state.
 """
+
 import numpy as np
 import pytest
 
+from vocalsynth_utils import features, synthetic
 from vocalsynth_utils.generation import free_run
 
 
@@ -29,9 +31,11 @@ def loop_2016_replaces_the_context(model, primer, n_frames):
 
 def as_step(model):
     """A sequence model as `free_run`'s step; its state is all it has heard."""
+
     def step(frames, history):
         history = frames if history is None else np.concatenate([history, frames])
         return model(history)[-1], history
+
     return step
 
 
@@ -68,7 +72,7 @@ def says_exactly_n_sevens(loop):
 # T2: what stands after the primer cannot matter
 def ignores_what_follows_the_primer(loop):
     recording = np.concatenate([PRIMER, np.full((20, 1), np.nan)])
-    return np.array_equal(loop(cumulative_sum, recording[:len(PRIMER)], 6), _closed_form(PRIMER, 6)[:, None])
+    return np.array_equal(loop(cumulative_sum, recording[: len(PRIMER)], 6), _closed_form(PRIMER, 6)[:, None])
 
 
 # T3: a cumulative sum has a closed form: the sum of the primer, then doubling
@@ -81,7 +85,7 @@ def equals_recomputing_history(loop):
     heard = PRIMER
     for _ in range(6):
         heard = np.concatenate([heard, oscillator(heard)[-1:]])
-    return np.allclose(loop(oscillator, PRIMER, 6), heard[len(PRIMER):], rtol=1e-6)
+    return np.allclose(loop(oscillator, PRIMER, 6), heard[len(PRIMER) :], rtol=1e-6)
 
 
 # T5: the primer's first frame reaches the output
@@ -99,7 +103,13 @@ def continues_a_sine(loop):
     return np.allclose(loop(oscillator, sine[:50], 200), sine[50:], atol=1e-2)
 
 
-LEAK_TESTS = [says_exactly_n_sevens, ignores_what_follows_the_primer, equals_recomputing_history, hears_the_whole_primer, continues_a_sine]
+LEAK_TESTS = [
+    says_exactly_n_sevens,
+    ignores_what_follows_the_primer,
+    equals_recomputing_history,
+    hears_the_whole_primer,
+    continues_a_sine,
+]
 
 
 @pytest.mark.parametrize("fact", LEAK_TESTS)
@@ -107,10 +117,19 @@ def test_free_run_passes(fact):
     assert fact(correct_loop)
 
 
-@pytest.mark.parametrize("fact, faulty", [
-    (says_exactly_n_sevens, FAULTY_A), (ignores_what_follows_the_primer, FAULTY_A), (equals_recomputing_history, FAULTY_A),
-    (hears_the_whole_primer, FAULTY_A), (continues_a_sine, FAULTY_A),
-    (ignores_what_follows_the_primer, FAULTY_B), (equals_recomputing_history, FAULTY_B), (continues_a_sine, FAULTY_B)])
+@pytest.mark.parametrize(
+    "fact, faulty",
+    [
+        (says_exactly_n_sevens, FAULTY_A),
+        (ignores_what_follows_the_primer, FAULTY_A),
+        (equals_recomputing_history, FAULTY_A),
+        (hears_the_whole_primer, FAULTY_A),
+        (continues_a_sine, FAULTY_A),
+        (ignores_what_follows_the_primer, FAULTY_B),
+        (equals_recomputing_history, FAULTY_B),
+        (continues_a_sine, FAULTY_B),
+    ],
+)
 def test_faulty_loop_is_caught(fact, faulty):
     assert not fact(faulty)
 
@@ -135,13 +154,13 @@ def test_pieces_are_the_whole_and_come_before_it_is_done():
     """What `generate` writes piece by piece is what it returns at once, over several chunks of synthesis."""
     from types import SimpleNamespace
 
-    from vocalsynth_utils import features, voice
     recipe = SimpleNamespace(features="world", frame_length=240, sample_rate=16000)
-    frames = np.tile(features.encode(voice.sing(30, seed=2), recipe)[::3], (8, 1))  # four minutes
+    frames = np.tile(features.encode(synthetic.sing(30, seed=2), recipe)[::3], (8, 1))  # four minutes
 
     def blocks():
         for i in range(0, len(frames), 500):
-            yield frames[i:i + 500]
+            yield frames[i : i + 500]
+
     pieces = features.decode_blocks(blocks(), len(frames), recipe)
     first = next(pieces)
     whole = np.concatenate([first, *pieces])

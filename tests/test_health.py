@@ -1,17 +1,20 @@
 """Health against numpy: norms, RMSProp's root, clipped and saturated gates."""
+
 import numpy as np
 import pytest
 
-from vocalsynth_utils import audio, corpora, dataset, health, results, runs, trainer, training
+from vocalsynth_utils import audio, baselines, dataset, diagnostics, generation, runs, synthetic, training
 from vocalsynth_utils.recipes import get
 
-TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(6, 5), n_batch=8, n_epochs=3, epsilon=1e-6)
+TINY = get("2016-small").replace(
+    frame_length=20, n_steps=12, n_offsets=1, n_units=(6, 5), n_batch=8, n_epochs=3, epsilon=1e-6
+)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("health")
-    audio.write(folder / "ar2.wav", corpora.ar2(40000, seed=1), 16000)
+    audio.write(folder / "ar2.wav", synthetic.ar2(40000, seed=1), 16000)
     return dataset.prepare(folder / "ar2.wav", TINY, folder / "data")
 
 
@@ -21,7 +24,7 @@ def X(data):
 
 
 def made(recipe, data):
-    return trainer.compile_trainer(recipe, data.n_features, data.scaling)
+    return training.compile_trainer(recipe, data.n_features, data.scaling)
 
 
 def gates_by_hand(made, x):
@@ -31,7 +34,10 @@ def gates_by_hand(made, x):
     hid = cell = np.zeros((len(x), p["b_ingate"].size))
     found = []
     for frame in x.transpose(1, 0, 2):
-        z = {g: frame @ p[f"W_in_to_{g}"] + hid @ p[f"W_hid_to_{g}"] + p[f"b_{g}"] for g in ("ingate", "forgetgate", "cell", "outgate")}
+        z = {
+            g: frame @ p[f"W_in_to_{g}"] + hid @ p[f"W_hid_to_{g}"] + p[f"b_{g}"]
+            for g in ("ingate", "forgetgate", "cell", "outgate")
+        }
         i, f = (sigmoid(z[g] + cell * p[f"W_cell_to_{g}"]) for g in ("ingate", "forgetgate"))
         cell = f * cell + i * np.tanh(z["cell"])
         o = sigmoid(z["outgate"] + cell * p["W_cell_to_outgate"])
@@ -42,7 +48,7 @@ def gates_by_hand(made, x):
 
 def test_gradient_is_that_of_the_loss(data, X):
     net = made(TINY, data)
-    gradients, _ = health.compile_probe(net.network, TINY)(X)
+    gradients, _ = diagnostics.compile_probe(net.network, TINY)(X)
     bias, step = net.parameters["output.b"], 1e-2
     value = bias.get_value()
     losses = []
@@ -56,13 +62,13 @@ def test_gradient_is_that_of_the_loss(data, X):
 
 def test_gradient_norm_and_the_share_of_batches_that_max_norm_cuts(data, X):
     net = made(TINY, data)
-    probe = health.compile_probe(net.network, TINY)
+    probe = diagnostics.compile_probe(net.network, TINY)
     norms = [np.sqrt(sum((g.astype(float) ** 2).sum() for g in probe(batch)[0].values())) for batch in (X, 3 * X)]
-    found = health.measure(TINY.replace(max_norm=float(np.mean(norms))), probe, [X, 3 * X])
+    found = diagnostics.training_diagnostics(TINY.replace(max_norm=float(np.mean(norms))), probe, [X, 3 * X])
     assert found["gradient_norm"] == pytest.approx(np.mean(norms)) and found["norm_clipped"] == 0.5
-    assert "norm_clipped" not in health.measure(TINY, probe, [X])
+    assert "norm_clipped" not in diagnostics.training_diagnostics(TINY, probe, [X])
     with pytest.raises(ValueError, match="no batch"):
-        health.measure(TINY, probe, [])
+        diagnostics.training_diagnostics(TINY, probe, [])
 
 
 @pytest.mark.parametrize("epsilon, plain", [(1e6, True), (1e-30, False)])
@@ -71,30 +77,37 @@ def test_rmsprop_is_plain_descent_where_epsilon_is_large_and_not_where_it_is_sma
     net = made(recipe, data)
     for _ in range(3):
         net.train(X)
-    found = health.measure(recipe, health.compile_probe(net.network, recipe), [X], trainer.checkpoint(net))
-    assert (found["epsilon_share"], found["sgd_cosine"] > 0.999) == ((1, True) if plain else (pytest.approx(0, abs=0.01), False))
+    found = diagnostics.training_diagnostics(
+        recipe, diagnostics.compile_probe(net.network, recipe), [X], training.checkpoint(net)
+    )
+    assert (found["epsilon_share"], found["sgd_cosine"] > 0.999) == (
+        (1, True) if plain else (pytest.approx(0, abs=0.01), False)
+    )
 
 
 def test_epsilon_share_and_cosine_foretell_the_next_step(data, X):
     recipe = TINY.replace(epsilon=1e-11, learning_rate=1e-3)
     net = made(recipe, data)
     net.train(X)
-    probe = health.compile_probe(net.network, recipe)
-    gradients, arrays = probe(X)[0], {k: v.copy() for k, v in trainer.checkpoint(net).items()}
-    found = health.measure(recipe, probe, [X], arrays)
+    probe = diagnostics.compile_probe(net.network, recipe)
+    gradients, arrays = probe(X)[0], {k: v.copy() for k, v in training.checkpoint(net).items()}
+    found = diagnostics.training_diagnostics(recipe, probe, [X], arrays)
     net.train(X)
-    after = trainer.checkpoint(net)
+    after = training.checkpoint(net)
     step = np.concatenate([(arrays[name] - after[name]).ravel() for name in gradients]).astype(float)
     g = np.concatenate([v.ravel() for v in gradients.values()]).astype(float)
     accu = np.concatenate([after[k].ravel() for k in after if k.endswith(".accu")])
     assert found["sgd_cosine"] == pytest.approx(step @ g / np.linalg.norm(step) / np.linalg.norm(g), abs=1e-3)
-    assert found["epsilon_share"] == pytest.approx(np.mean(accu < 1e-11), abs=1e-3) and 0.05 < found["epsilon_share"] < 0.95
+    assert (
+        found["epsilon_share"] == pytest.approx(np.mean(accu < 1e-11), abs=1e-3)
+        and 0.05 < found["epsilon_share"] < 0.95
+    )
 
 
 def test_saturated_gates_are_those_near_0_and_1(data, X):
     recipe = TINY.replace(n_units=(6,), forget_bias=3.0)
     net = made(recipe, data)
-    _, shares = health.compile_probe(net.network, recipe)(20 * X)
+    _, shares = diagnostics.compile_probe(net.network, recipe)(20 * X)
     gates = gates_by_hand(net, 20 * X[:, :-1])
     for name, values in zip(("ingate", "forgetgate", "outgate"), gates):
         assert shares[f"saturated_{name}"] == pytest.approx(np.mean((values < 0.05) | (values > 0.95)), abs=2e-3)
@@ -105,9 +118,11 @@ def test_clipped_gates_are_those_whose_gradient_was_larger(data, X):
     """The gradient of a layer's bias is the sum over steps and sequences of its gates' gradients: one of each shows the gradients themselves."""
     one, two = TINY.replace(n_units=(6,), n_steps=2), TINY.replace(n_units=(6,), n_steps=2, grad_clipping=1e-5)
     x = X[:1, :2]
-    free, bound = (health.compile_probe(made(recipe, data).network, recipe)(x) for recipe in (one, two))
+    free, bound = (diagnostics.compile_probe(made(recipe, data).network, recipe)(x) for recipe in (one, two))
     gates = np.concatenate([free[0][f"lstm1.b_{g}"] for g in ("ingate", "forgetgate", "cell", "outgate")])
-    assert bound[1]["gates_clipped"] == pytest.approx(np.mean(np.abs(gates) >= 1e-5)) and 0 < bound[1]["gates_clipped"] < 1
+    assert (
+        bound[1]["gates_clipped"] == pytest.approx(np.mean(np.abs(gates) >= 1e-5)) and 0 < bound[1]["gates_clipped"] < 1
+    )
     assert "gates_clipped" not in free[1]
 
 
@@ -115,7 +130,9 @@ def test_health_stands_in_the_result_and_in_a_watched_log(data, tmp_path):
     recipe = TINY.replace(max_norm=1.0)
     rows = list(training.train(recipe, data, tmp_path / "run", watch=True))
     run = runs.open_run(tmp_path / "run")
-    assert {"gradient_norm", "norm_clipped", "epsilon_share", "sgd_cosine", "saturated_ingate"} <= set(rows[0]) & set(run.result()["health"])
+    assert {"gradient_norm", "norm_clipped", "epsilon_share", "sgd_cosine", "saturated_ingate"} <= set(rows[0]) & set(
+        run.result()["health"]
+    )
     assert run.log() == rows
     more = list(training.train(recipe.replace(n_epochs=4), data, tmp_path / "run", resume=True))
     assert set(more[0]) == set(rows[0])
@@ -126,7 +143,13 @@ def test_a_log_from_before_there_were_cpu_seconds_is_gone_on_with(data, tmp_path
     run = runs.open_run(tmp_path / "run")
     arrays, meta = run.load("last")
     rows = [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in run.log()]
-    run.save("last", {k: v for k, v in arrays.items() if not k.startswith("log.")}, rows, epoch=3, valid_loss=meta["valid_loss"])
+    run.save(
+        "last",
+        {k: v for k, v in arrays.items() if not k.startswith("log.")},
+        rows,
+        epoch=3,
+        valid_loss=meta["valid_loss"],
+    )
     run.write_log(rows)
     list(training.train(TINY.replace(n_epochs=4), data, tmp_path / "run", resume=True))
     assert [set(r) for r in run.log()] == [set(rows[0])] * 4 and run.result()["cpu_seconds"] is None
@@ -147,15 +170,14 @@ def test_errors_in_frame_rise_with_the_distance_and_their_mean_is_the_loss(data,
     best = min(r["valid_loss"] for r in rows) / data.variance
     assert np.mean(result["valid_error_in_frame"]) == pytest.approx(best, rel=1e-4)
     assert np.mean(result["valid_error_in_frame"][:3]) < np.mean(result["valid_error_in_frame"][-3:])
-    from vocalsynth_utils import generation
-    errors = results.errors_in_frame(generation.load_network(run), data, recipe)
+    errors = diagnostics.errors_in_frame(generation.load_network(run), data, recipe)
     assert errors.shape == (20,) and errors.mean() == pytest.approx(best, rel=1e-4)
 
 
 def test_baselines_in_frame_are_those_of_a_known_process(data):
     """The best prediction of an AR(2), k samples ahead: k times its mean error up to there, less what was there before."""
-    found = dataset.baselines_in_frame(data, TINY.n_steps, "valid")
+    found = baselines.baselines_in_frame(data, TINY.n_steps, "valid")
     assert {k: v.shape for k, v in found.items()} == {name: (20,) for name in ("mean", "repeat", "linear")}
-    optimum = np.diff([0] + [k * corpora.ar2_optimum(k) for k in range(1, 21)])
+    optimum = np.diff([0] + [k * synthetic.ar2_optimum(k) for k in range(1, 21)])
     assert np.allclose(found["linear"] / found["linear"][-1], optimum / optimum[-1], rtol=0.25)
-    assert {k: pytest.approx(v.mean()) for k, v in found.items()} == dataset.baselines(data, TINY.n_steps, "valid")
+    assert {k: pytest.approx(v.mean()) for k, v in found.items()} == baselines.baselines(data, TINY.n_steps, "valid")

@@ -1,4 +1,5 @@
 """A kernel that is killed in the middle of training, and the JupyterLab that `make lab` starts."""
+
 import os
 import re
 import shutil
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
-
 from killing import ended
-from vocalsynth_utils import audio, corpora, runs
+
+from vocalsynth_utils import audio, runs, synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = """
@@ -38,12 +39,15 @@ def run_cell(client, code):
 @pytest.fixture
 def kernel(tmp_path):
     """`kernel()` starts a new one in a folder with a recording."""
-    audio.write(tmp_path / "ar2.wav", corpora.ar2(20000, seed=1), 16000)
+    audio.write(tmp_path / "ar2.wav", synthetic.ar2(20000, seed=1), 16000)
     started = []
 
     def start():
-        started.append(start_new_kernel(cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=str(ROOT)), kernel_name="python3"))
+        started.append(
+            start_new_kernel(cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=str(ROOT)), kernel_name="python3")
+        )
         return started[-1]
+
     yield start
     for manager, client in started:
         client.stop_channels()
@@ -62,7 +66,9 @@ def test_a_kernel_killed_in_mid_training_and_run_again_trains_on_to_the_same_end
     kept = len(runs.Run(tmp_path / "run", None, None).log())
     assert kept < N_EPOCHS
     manager, client = kernel()
-    refused = run_cell(client, CELL.format(run="run", n_epochs=N_EPOCHS, resume=False))  # the cell as it was, without a word about resuming
+    refused = run_cell(
+        client, CELL.format(run="run", n_epochs=N_EPOCHS, resume=False)
+    )  # the cell as it was, without a word about resuming
     assert re.fullmatch(rf"ValueError: run holds a run of {kept} epochs; go on with it by .*resume=True.*", refused)
     assert run_cell(client, cell("run")) is None
     assert run_cell(client, cell("whole")) is None
@@ -99,18 +105,37 @@ def listening(pid):
     return found
 
 
-@pytest.mark.skipif(not shutil.which("make") or not Path("/proc/self/net/tcp").exists(), reason="needs make, and Linux to see who listens")
+@pytest.mark.skipif(
+    not shutil.which("make") or not Path("/proc/self/net/tcp").exists(),
+    reason="needs make, and Linux to see who listens",
+)
 def test_make_lab_serves_on_loopback_alone_and_to_those_who_have_the_token(tmp_path):
-    said = subprocess.run(["make", "--no-print-directory", "-n", "lab", f"VENV={sys.prefix}", "LAB_FLAGS=--no-browser --allow-root"], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["make", "--no-print-directory", "-n", "lab", f"VENV={sys.prefix}", "LAB_FLAGS=--no-browser --allow-root"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     command = said.stdout.strip().splitlines()[-1]
     assert "/jupyter lab" in command
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    home = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    home = {
+        name: str(tmp_path / name)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")}
-    server = subprocess.Popen(f"exec {command} --ServerApp.port={port} --ServerApp.port_retries=0", shell=True, cwd=ROOT, text=True,
-                              env=dict(environment, **home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    server = subprocess.Popen(
+        f"exec {command} --ServerApp.port={port} --ServerApp.port_retries=0",
+        shell=True,
+        cwd=ROOT,
+        text=True,
+        env=dict(environment, **home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
         for line in server.stderr:
             found = re.search(rf"(http://127\.0\.0\.1:{port})/lab\?token=(\w+)", line)

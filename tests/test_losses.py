@@ -1,25 +1,33 @@
 """The heads against scipy and numpy: likelihoods, draws, and which number reaches which parameter."""
+
 import lasagne
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-
-import vocalsynth_utils  # noqa: F401  sets Theano up
 import theano
 import theano.tensor as T
-from vocalsynth_utils import losses
 
-K, N_UNITS, N_FEATURES = 3, 5, 6     # mixtures; of the LSTM below; log F0, voicing and four more
+import vocalsynth_utils  # noqa: F401  sets Theano up
+from vocalsynth_utils import features, losses
+
+K, N_UNITS, N_FEATURES = 3, 5, 6  # mixtures; of the LSTM below; log F0, voicing and four more
 N_ENVELOPE = N_FEATURES - losses.FRAME
-UNVOICED, VOICED = -1.5, 0.5         # what 0 and 1 become by standardising
+UNVOICED, VOICED = -1.5, 0.5  # what 0 and 1 become by standardising
 
 
 def parameters(rng, n_rows, n_dims, n_mixtures=K):
     """Logits, means and sigmas of a mixture, and a target, as float32 arrays."""
     shape = (n_rows, n_mixtures, n_dims)
-    return [a.astype(np.float32) for a in (rng.normal(0, 2, shape[:2]), rng.normal(0, 1, shape), rng.uniform(0.3, 1.5, shape),
-                                           rng.normal(0, 1.5, (n_rows, n_dims)))]
+    return [
+        a.astype(np.float32)
+        for a in (
+            rng.normal(0, 2, shape[:2]),
+            rng.normal(0, 1, shape),
+            rng.uniform(0.3, 1.5, shape),
+            rng.normal(0, 1.5, (n_rows, n_dims)),
+        )
+    ]
 
 
 def scipy_nll(logits, means, sigmas, target):
@@ -66,7 +74,11 @@ def test_the_gradient_of_logsumexp_is_the_softmax_even_at_extremes():
 
 
 def test_far_targets_and_sure_weights_keep_loss_and_gradient_finite():
-    logits, means, sigmas = np.array([[500, -500, 0]], np.float32), np.zeros((1, K, 2), np.float32), np.full((1, K, 2), 0.05, np.float32)
+    logits, means, sigmas = (
+        np.array([[500, -500, 0]], np.float32),
+        np.zeros((1, K, 2), np.float32),
+        np.full((1, K, 2), 0.05, np.float32),
+    )
     x = T.matrix("x")
     nll = losses.mixture_nll(T.constant(logits), T.constant(means), T.constant(sigmas), x)
     value, slope = theano.function([x], [nll, T.grad(nll.sum(), x)])(np.full((1, 2), 1e3, np.float32))
@@ -76,15 +88,18 @@ def test_far_targets_and_sure_weights_keep_loss_and_gradient_finite():
 def test_mixture_parameters_cut_and_floor_the_output(rng):
     out = rng.normal(0, 30, (4, K * (1 + 2 * 2))).astype(np.float32)
     logits, means, sigmas = (v.eval() for v in losses.mixture_parameters(T.constant(out), K, 2, 0.05))
-    assert np.array_equal(logits, out[:, :K]) and np.array_equal(means, out[:, K:3 * K].reshape(4, K, 2))
-    assert np.allclose(sigmas, 0.05 + np.logaddexp(0, out[:, 3 * K:].astype(float)).reshape(4, K, 2), rtol=1e-5)
+    assert np.array_equal(logits, out[:, :K]) and np.array_equal(means, out[:, K : 3 * K].reshape(4, K, 2))
+    assert np.allclose(sigmas, 0.05 + np.logaddexp(0, out[:, 3 * K :].astype(float)).reshape(4, K, 2), rtol=1e-5)
     assert sigmas.min() >= np.float32(0.05)
 
 
 def draw(rng, temperature, n_rows=100_000):
     """Draws from one mixture in one dimension, with its weights, means and sigmas."""
     weights, means, sigmas = np.array([0.6, 0.3, 0.1]), np.array([-4.0, 0.0, 5.0]), np.array([0.5, 1.0, 0.2])
-    rows = [np.repeat(a.astype(np.float32), n_rows, axis=0) for a in (np.log(weights)[None], means[None, :, None], sigmas[None, :, None])]
+    rows = [
+        np.repeat(a.astype(np.float32), n_rows, axis=0)
+        for a in (np.log(weights)[None], means[None, :, None], sigmas[None, :, None])
+    ]
     uniform = rng.uniform(1e-12, 1, (n_rows, 3)).astype(np.float32)
     normal = rng.standard_normal((n_rows, 1), np.float32)
     drawn = evaluated(lambda *a: losses.mixture_sample(*a, np.float32(temperature)), *rows, uniform, normal)
@@ -98,12 +113,14 @@ def test_draws_have_the_mixtures_moments_at_every_temperature(rng, temperature):
     sigmas = temperature * sigmas
     mean = weights @ means
     assert drawn.mean() == pytest.approx(mean, abs=0.05)
-    assert drawn.var() == pytest.approx(weights @ (sigmas ** 2 + (means - mean) ** 2), rel=0.03)
+    assert drawn.var() == pytest.approx(weights @ (sigmas**2 + (means - mean) ** 2), rel=0.03)
 
 
 def test_draws_follow_the_mixtures_distribution(rng):
     drawn, weights, means, sigmas = draw(rng, 1.0)
-    distance = scipy.stats.kstest(drawn, lambda x: scipy.stats.norm.cdf(np.asarray(x)[:, None], means, sigmas) @ weights).statistic
+    distance = scipy.stats.kstest(
+        drawn, lambda x: scipy.stats.norm.cdf(np.asarray(x)[:, None], means, sigmas) @ weights
+    ).statistic
     assert distance < 0.01
 
 
@@ -123,7 +140,7 @@ def batch():
     """Hidden states, frames heard, frames that follow: (2, 7, ...), half of them voiced."""
     rng = np.random.default_rng(1)
     hids, current, target = (rng.normal(0, 1, (2, 7, n)).astype(np.float32) for n in (N_UNITS, N_FEATURES, N_FEATURES))
-    target[..., losses.VOICING] = np.where(rng.random((2, 7)) < 0.5, VOICED, UNVOICED)
+    target[..., features.VOICING] = np.where(rng.random((2, 7)) < 0.5, VOICED, UNVOICED)
     return hids, current, target
 
 
@@ -137,6 +154,7 @@ def loss_and_gradients(head):
     def of(batch):
         loss, *slopes = (np.array(v) for v in compiled(*batch))
         return float(loss), {p.name: slope for p, slope in zip(params, slopes)}
+
     return of
 
 
@@ -151,24 +169,32 @@ def dense(head, name, x):
 def cut(out, n_dims, least):
     """Logits, means and sigmas of a dense output, in numpy."""
     n = K * n_dims
-    return out[:, :K], out[:, K:K + n].reshape(-1, K, n_dims), least + np.logaddexp(0, out[:, K + n:]).reshape(-1, K, n_dims)
+    return (
+        out[:, :K],
+        out[:, K : K + n].reshape(-1, K, n_dims),
+        least + np.logaddexp(0, out[:, K + n :]).reshape(-1, K, n_dims),
+    )
 
 
 def test_world_loss_is_the_sum_of_its_three_parts(head, batch, loss_and_gradients):
     hid, current, target = (a.reshape(14, -1).astype(float) for a in batch)
-    voiced, pitch, last = (target[:, losses.VOICING] > 0) * 1.0, target[:, :1], current[:, :1]
-    voicing_nll = -scipy.stats.bernoulli.logpmf(voiced.astype(int), scipy.special.expit(dense(head, "voicing", hid)[:, 0]))
-    logits, means, sigmas = cut(dense(head, "pitch", np.hstack([hid, voiced[:, None], last])), 1, losses.MIN_PITCH_SIGMA)
+    voiced, pitch, last = (target[:, features.VOICING] > 0) * 1.0, target[:, :1], current[:, :1]
+    voicing_nll = -scipy.stats.bernoulli.logpmf(
+        voiced.astype(int), scipy.special.expit(dense(head, "voicing", hid)[:, 0])
+    )
+    logits, means, sigmas = cut(
+        dense(head, "pitch", np.hstack([hid, voiced[:, None], last])), 1, losses.MIN_PITCH_SIGMA
+    )
     pitch_nll = scipy_nll(logits, means + last[:, None], sigmas, pitch)
     envelope = cut(dense(head, "envelope", np.hstack([hid, voiced[:, None], pitch])), N_ENVELOPE, losses.MIN_SIGMA)
-    expected = (voicing_nll + voiced * pitch_nll + scipy_nll(*envelope, target[:, losses.FRAME:])).mean()
+    expected = (voicing_nll + voiced * pitch_nll + scipy_nll(*envelope, target[:, losses.FRAME :])).mean()
     assert loss_and_gradients(batch)[0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_unvoiced_frames_give_the_pitch_no_gradient(batch, loss_and_gradients):
     hids, current, target = batch
     unvoiced = target.copy()
-    unvoiced[..., losses.VOICING] = UNVOICED
+    unvoiced[..., features.VOICING] = UNVOICED
     _, of = loss_and_gradients((hids, current, unvoiced))
     assert not any(np.any(g) for name, g in of.items() if name.startswith("pitch"))
     assert all(np.any(g) for name, g in of.items() if name.startswith(("voicing.", "envelope")))
@@ -180,7 +206,9 @@ def test_the_gradient_is_the_slope_of_the_loss(head, batch, loss_and_gradients, 
     parameter = next(p for p in lasagne.layers.get_all_params(head.outputs) if p.name == which)
     slope = loss_and_gradients(batch)[1][which]
     kept, rng = parameter.get_value(), np.random.default_rng(2)
-    direction = (slope / np.linalg.norm(slope) + 0.3 * rng.normal(size=slope.shape) / np.sqrt(slope.size)).astype(np.float32)
+    direction = (slope / np.linalg.norm(slope) + 0.3 * rng.normal(size=slope.shape) / np.sqrt(slope.size)).astype(
+        np.float32
+    )
     try:
         ends = []
         for h in (1e-2, -1e-2):
@@ -201,16 +229,16 @@ def drawn_frames(head, n_rows, temperature=1.0):
 
 def test_f0_is_held_where_nothing_is_voiced(head):
     _, current, drawn = drawn_frames(head, 400)
-    voiced = drawn[:, losses.VOICING] > 0
-    assert set(np.unique(drawn[:, losses.VOICING])) == {np.float32(UNVOICED), np.float32(VOICED)}
-    assert np.array_equal(drawn[~voiced, losses.LOG_F0], current[~voiced, losses.LOG_F0])
-    assert not np.any(drawn[voiced, losses.LOG_F0] == current[voiced, losses.LOG_F0])
+    voiced = drawn[:, features.VOICING] > 0
+    assert set(np.unique(drawn[:, features.VOICING])) == {np.float32(UNVOICED), np.float32(VOICED)}
+    assert np.array_equal(drawn[~voiced, features.LOG_F0], current[~voiced, features.LOG_F0])
+    assert not np.any(drawn[voiced, features.LOG_F0] == current[voiced, features.LOG_F0])
 
 
 def test_voicing_is_drawn_with_its_probability(head):
     hid, _, drawn = drawn_frames(head, 20_000)
     expected = scipy.special.expit(dense(head, "voicing", hid)[:, 0]).mean()
-    assert np.mean(drawn[:, losses.VOICING] > 0) == pytest.approx(expected, abs=0.015)
+    assert np.mean(drawn[:, features.VOICING] > 0) == pytest.approx(expected, abs=0.015)
 
 
 def test_one_gaussian_predicts_its_mean_and_residual_means_add_the_current_frame():

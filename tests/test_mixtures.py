@@ -1,15 +1,19 @@
 """The mixture's one-pass Ops against its expressions, scipy and central differences."""
+
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-
-import vocalsynth_utils  # noqa: F401  sets Theano up
 import theano
 import theano.tensor as T
-from vocalsynth_utils import mixtures, native
 
-pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=f"the library is not built: {native.unavailable()}")
+import vocalsynth_utils  # noqa: F401  sets Theano up
+from vocalsynth_utils import losses
+from vocalsynth_utils.fused import native
+
+pytestmark = pytest.mark.skipif(
+    native.unavailable() is not None, reason=f"the library is not built: {native.unavailable()}"
+)
 MIN_SIGMA = 0.0625  # the same in float32 and float64
 SHAPES = [(1, 1, 1), (5, 3, 2), (40, 8, 25), (7, 2, 64)]  # n_rows, n_mixtures, n_dims
 
@@ -18,7 +22,10 @@ def case(shape, dtype, spread=1.0, seed=0):
     """A dense layer's rows and a target."""
     n_rows, n_mixtures, n_dims = shape
     rng = np.random.default_rng(seed)
-    return (rng.normal(0, spread, (n_rows, n_mixtures * (1 + 2 * n_dims))).astype(dtype), rng.normal(0, spread, (n_rows, n_dims)).astype(dtype))
+    return (
+        rng.normal(0, spread, (n_rows, n_mixtures * (1 + 2 * n_dims))).astype(dtype),
+        rng.normal(0, spread, (n_rows, n_dims)).astype(dtype),
+    )
 
 
 def scipy_nll(out, target, n_mixtures):
@@ -43,32 +50,41 @@ def value_and_gradient(nll, out, target, weights):
 def test_likelihood_is_scipys_and_gradient_is_theanos(shape, dtype, tolerance):
     out, target = case(shape, dtype, 2.0)
     weights, K, n_dims = np.linspace(-1, 2, shape[0]), shape[1], shape[2]
-    rows, gradient = value_and_gradient(lambda o, t: mixtures.nll(o, K, MIN_SIGMA, t), out, target, weights)
+    rows, gradient = value_and_gradient(lambda o, t: losses.nll(o, K, MIN_SIGMA, t), out, target, weights)
     assert rows.dtype == gradient.dtype == dtype
     assert np.allclose(rows, scipy_nll(out, target, K), rtol=tolerance, atol=10 * tolerance)
-    _, expected = value_and_gradient(lambda o, t: mixtures.mixture_nll(*mixtures.mixture_parameters(o, K, n_dims, MIN_SIGMA), t),
-                                     out.astype("float64"), target.astype("float64"), weights)
+    _, expected = value_and_gradient(
+        lambda o, t: losses.mixture_nll(*losses.mixture_parameters(o, K, n_dims, MIN_SIGMA), t),
+        out.astype("float64"),
+        target.astype("float64"),
+        weights,
+    )
     assert np.allclose(gradient, expected, rtol=10 * tolerance, atol=10 * tolerance * np.abs(expected).max())
 
 
 def test_gradient_is_the_slope_by_central_differences():
     out, target = case((4, 3, 2), "float64")
-    theano.gradient.verify_grad(lambda o: mixtures.nll(o, 3, MIN_SIGMA, T.constant(target)), [out], rng=np.random.RandomState(0))
+    theano.gradient.verify_grad(
+        lambda o: losses.nll(o, 3, MIN_SIGMA, T.constant(target)), [out], rng=np.random.RandomState(0)
+    )
 
 
-@pytest.mark.parametrize("where, value", [("raw", 80), ("raw", -80), ("raw", 1e4), ("raw", -1e4), ("mean", 1e6), ("logit", 1e4), ("logit", -1e4)])
+@pytest.mark.parametrize(
+    "where, value",
+    [("raw", 80), ("raw", -80), ("raw", 1e4), ("raw", -1e4), ("mean", 1e6), ("logit", 1e4), ("logit", -1e4)],
+)
 def test_extreme_outputs_keep_finite_likelihood_and_gradient(where, value):
     out, target = case((2, 3, 10), "float32")
     columns = {"logit": [0], "mean": range(3, 8), "raw": range(33, 43)}[where]
     out[:, list(columns)] = value
-    rows, gradient = value_and_gradient(lambda o, t: mixtures.nll(o, 3, MIN_SIGMA, t), out, target, np.ones(2))
+    rows, gradient = value_and_gradient(lambda o, t: losses.nll(o, 3, MIN_SIGMA, t), out, target, np.ones(2))
     assert np.allclose(rows, scipy_nll(out, target, 3), rtol=1e-5) and np.isfinite(gradient).all()
 
 
 def test_a_nan_is_not_hidden():
     out, target = case((2, 3, 10), "float32")
     out[1, 20] = np.nan
-    rows, _ = value_and_gradient(lambda o, t: mixtures.nll(o, 3, MIN_SIGMA, t), out, target, np.ones(2))
+    rows, _ = value_and_gradient(lambda o, t: losses.nll(o, 3, MIN_SIGMA, t), out, target, np.ones(2))
     assert np.isfinite(rows[0]) and np.isnan(rows[1])
 
 
@@ -79,7 +95,7 @@ def test_threads_change_nothing():
         results = []
         for n in (1, 2):
             native.set_num_threads(n)
-            results.append(value_and_gradient(lambda o, t: mixtures.nll(o, 8, MIN_SIGMA, t), out, target, np.ones(3000)))
+            results.append(value_and_gradient(lambda o, t: losses.nll(o, 8, MIN_SIGMA, t), out, target, np.ones(3000)))
     finally:
         native.set_num_threads(before)
     assert all(np.array_equal(a, b) for a, b in zip(*results))
@@ -91,25 +107,38 @@ def test_a_draw_is_the_expressions_draw_for_the_same_random_numbers(shape, tempe
     n_rows, K, n_dims = shape
     out, _ = case(shape, "float32", 2.0)
     rng = np.random.default_rng(1)
-    uniform, normal = rng.uniform(1e-12, 1, (n_rows, K)).astype("float32"), rng.standard_normal((n_rows, n_dims)).astype("float32")
+    uniform, normal = (
+        rng.uniform(1e-12, 1, (n_rows, K)).astype("float32"),
+        rng.standard_normal((n_rows, n_dims)).astype("float32"),
+    )
     given = [T.constant(v) for v in (out, uniform, normal)]
-    drawn = mixtures.draw(given[0], K, MIN_SIGMA, given[1], given[2], np.float32(temperature)).eval()
-    expected = mixtures.mixture_sample(*mixtures.mixture_parameters(given[0], K, n_dims, MIN_SIGMA), given[1], given[2], np.float32(temperature)).eval()
+    drawn = losses.draw(given[0], K, MIN_SIGMA, given[1], given[2], np.float32(temperature)).eval()
+    expected = losses.mixture_sample(
+        *losses.mixture_parameters(given[0], K, n_dims, MIN_SIGMA), given[1], given[2], np.float32(temperature)
+    ).eval()
     assert drawn.dtype == "float32" and np.allclose(drawn, expected, atol=1e-5)
 
 
 def test_many_draws_have_the_mixtures_mean_and_its_weights():
-    out = np.array([[0.0, np.log(3), -4, 4, -20, -20]], "float32")  # two components at -4 and 4, weights 1/4 and 3/4, sigma 0.0625
+    out = np.array(
+        [[0.0, np.log(3), -4, 4, -20, -20]], "float32"
+    )  # two components at -4 and 4, weights 1/4 and 3/4, sigma 0.0625
     rng, n = np.random.default_rng(2), 20000
     o = T.constant(np.repeat(out, n, axis=0))
-    drawn = mixtures.draw(o, 2, MIN_SIGMA, T.constant(rng.uniform(1e-12, 1, (n, 2)).astype("float32")),
-                          T.constant(rng.standard_normal((n, 1)).astype("float32")), np.float32(1)).eval()
+    drawn = losses.draw(
+        o,
+        2,
+        MIN_SIGMA,
+        T.constant(rng.uniform(1e-12, 1, (n, 2)).astype("float32")),
+        T.constant(rng.standard_normal((n, 1)).astype("float32")),
+        np.float32(1),
+    ).eval()
     assert np.mean(drawn > 0) == pytest.approx(0.75, abs=0.02)
     assert np.std(drawn[drawn > 0]) == pytest.approx(MIN_SIGMA, rel=0.03)
-    assert mixtures.mixture_mean(T.constant(out), 2, MIN_SIGMA, 1).eval() == pytest.approx(2.0)
+    assert losses.mixture_mean(T.constant(out), 2, MIN_SIGMA, 1).eval() == pytest.approx(2.0)
 
 
 def test_shapes_that_do_not_fit_are_refused():
     out, target = case((4, 3, 2), "float32")
     with pytest.raises(ValueError, match="expected"):
-        mixtures.nll(T.constant(out), 2, MIN_SIGMA, T.constant(target)).eval()
+        losses.nll(T.constant(out), 2, MIN_SIGMA, T.constant(target)).eval()

@@ -1,4 +1,5 @@
 """Facts about the stored notebooks; `pytest --nbval notebooks` runs them."""
+
 import re
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def outputs(notebook):
 def texts(output):
     """Everything in an output that a person reads."""
     data = output.get("data", {})
-    return [str(output.get("text", "")), *(str(v) for k, v in data.items() if k.startswith("text/") and "base64" not in str(v))]
+    return [
+        str(output.get("text", "")),
+        *(str(v) for k, v in data.items() if k.startswith("text/") and "base64" not in str(v)),
+    ]
 
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS + SOLUTIONS, ids=name)
@@ -44,7 +48,12 @@ every_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 
 
 def test_the_first_four_lessons_are_there():
-    assert [p.stem for p in NOTEBOOKS][:4] == ["01_preprocessing", "02_lstm_definition", "03_gpu_training", "04_generation"]
+    assert [p.stem for p in NOTEBOOKS][:4] == [
+        "01_preprocessing",
+        "02_lstm_definition",
+        "03_gpu_training",
+        "04_generation",
+    ]
 
 
 @every_notebook
@@ -60,7 +69,9 @@ def test_stored_as_run_from_top_to_bottom_in_a_fresh_kernel(path):
         if "plt.show()" in cell.source:
             assert any("image/png" in o.get("data", {}) for o in cell.outputs), f"no figure: {cell.source}"
         if re.search(r"^print\(", cell.source, re.M):
-            assert any(o.output_type == "stream" and o.name == "stdout" for o in cell.outputs), f"nothing printed: {cell.source}"
+            assert any(o.output_type == "stream" and o.name == "stdout" for o in cell.outputs), (
+                f"nothing printed: {cell.source}"
+            )
 
 
 @every_notebook

@@ -1,20 +1,15 @@
 """Figures: what is drawn is what was given, on axes with units."""
+
 import matplotlib
 import numpy as np
 import pytest
 
 from vocalsynth_utils import plots
-from vocalsynth_utils.frames import frame, sequences
-from vocalsynth_utils.plot_style import COLOURS
+from vocalsynth_utils.plots import COLOURS
+from vocalsynth_utils.preprocessing import frame, sequences
 
 matplotlib.use("Agg")
 plt = matplotlib.pyplot
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def tone(seconds=1.0, hz=1000, level=0.5):
@@ -30,12 +25,16 @@ def legend_of(ax):
 
 
 FIGURES = {
-    "waveform": lambda ax: plots.waveform(tone(), ax=ax), "spectrogram": lambda ax: plots.spectrogram(tone(), ax=ax),
-    "learning_curve": lambda ax: plots.learning_curve(rows([2, 1]), ax=ax), "framing": lambda ax: plots.framing(tone(), 16000, 2000, ax=ax),
+    "waveform": lambda ax: plots.waveform(tone(), ax=ax),
+    "spectrogram": lambda ax: plots.spectrogram(tone(), ax=ax),
+    "learning_curve": lambda ax: plots.learning_curve(rows([2, 1]), ax=ax),
+    "framing": lambda ax: plots.framing(tone(), 16000, 2000, ax=ax),
     "error_in_frame": lambda ax: plots.error_in_frame({"linear": np.ones(9)}, ax=ax),
-    "survival": lambda ax: plots.survival({"a": [1, 2]}, 3, ax=ax), "levels": lambda ax: plots.levels({"a": tone()}, ax=ax),
+    "survival": lambda ax: plots.survival({"a": [1, 2]}, 3, ax=ax),
+    "levels": lambda ax: plots.levels({"a": tone()}, ax=ax),
     "gradient_sizes": lambda ax: plots.gradient_sizes({"W": np.ones(9)}, 1e-6, ax=ax),
-    "continuation": lambda ax: plots.continuation(np.ones(3), np.zeros(4), ax=ax)}
+    "continuation": lambda ax: plots.continuation(np.ones(3), np.zeros(4), ax=ax),
+}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -44,7 +43,7 @@ def test_axes_given_are_drawn_on_returned_and_have_units(name):
     assert FIGURES[name](ax) is ax
     assert all("(" in label or "/" in label or label == "epoch" for label in (ax.get_xlabel(), ax.get_ylabel()))
     assert len(plt.get_fignums()) == 1
-    FIGURES[name](None).figure.canvas.draw()
+    FIGURES[name](None).figure.draw_without_rendering()
 
 
 def test_waveform_of_a_long_signal_keeps_its_extremes():
@@ -53,6 +52,16 @@ def test_waveform_of_a_long_signal_keeps_its_extremes():
     ax = plots.waveform(y, limit=1.0)
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.max(), band.min()) == pytest.approx((0.9, -0.8))
+
+
+@pytest.mark.parametrize("n", [2400, 2401, 3599, 3600, 9001])
+def test_waveform_shows_the_last_samples_too(n):
+    y = np.zeros(n, np.float32)
+    y[-2], y[-1] = 0.9, -0.8
+    ax = plots.waveform(y, limit=1.0)
+    drawn = ax.lines[0].get_xydata() if ax.lines else ax.collections[0].get_paths()[0].vertices
+    assert (drawn[:, 1].max(), drawn[:, 1].min()) == pytest.approx((0.9, -0.8))
+    assert drawn[:, 0].max() == pytest.approx((n - 1) / 16000)
 
 
 def test_spectrogram_shows_a_full_scale_sine_at_0_db_and_its_own_frequency():
@@ -97,7 +106,7 @@ def test_learning_curve_is_in_units_of_the_variance_with_best_epoch_and_baseline
 @pytest.mark.parametrize("losses", [[], [1.0], [np.nan], [np.nan, np.inf, 1.0], [1e9, 1.0, 0.9, 0.8], [1.0, 1.0]])
 def test_learning_curve_draws_whatever_a_run_has_come_to(losses):
     ax = plots.learning_curve(rows(losses), 1.0, {"mean": 1.0})
-    ax.figure.canvas.draw()
+    ax.figure.draw_without_rendering()
     low, high = ax.get_ylim()
     assert low < 1.0 < high < 20
 
@@ -128,7 +137,11 @@ def test_unrolled_network_has_a_box_for_every_layer_and_step():
     ax = plots.unrolled_network((600, 600, 600), n_steps=4)
     texts = [t.get_text() for t in ax.texts]
     assert texts.count("LSTM") == 12
-    assert sum("hat{x}" in t for t in texts) == 4 and "layer 3: 600 units" in texts and "a frame of 16,000 numbers" in texts
+    assert (
+        sum("hat{x}" in t for t in texts) == 4
+        and "layer 3: 600 units" in texts
+        and "a frame of 16,000 numbers" in texts
+    )
 
 
 def test_framing_shades_each_frame_from_its_offset():
@@ -170,7 +183,7 @@ def test_levels_are_decibels_of_each_frame():
 def test_gradient_sizes_marks_the_root_of_epsilon_and_counts_every_parameter():
     ax = plots.gradient_sizes({"W": np.array([1e-5, -1e-5, 1e-4]), "b": np.zeros(1)}, 1e-6)
     assert ax.lines[0].get_xdata()[0] == pytest.approx(1e-3)
-    assert sum(p.get_height() for p in ax.patches) == pytest.approx(75)     # the zero has no place on a log axis
+    assert sum(p.get_height() for p in ax.patches) == pytest.approx(75)  # the zero has no place on a log axis
     with pytest.raises(ValueError, match="all gradients are zero"):
         plots.gradient_sizes({"b": np.zeros(2)}, 1e-6)
 
@@ -180,3 +193,69 @@ def test_a_continuation_begins_where_the_primer_ends():
     assert [line.get_xdata()[0] for line in ax.lines] == [0, 5, 5] and ax.get_ylim() == (-3, 3)
     with pytest.raises(ValueError, match="primer"):
         plots.continuation(np.zeros(0), np.zeros(3))
+
+
+REMEDIES = [
+    {"remedy": name, "seed": seed, "loss": 0.1 * seed + i}
+    for i, name in enumerate(("none", "noise"))
+    for seed in range(3)
+]
+
+
+def test_an_attractor_is_a_signal_against_itself_later():
+    y = np.sin(0.3 * np.arange(200))
+    ax = plots.attractor(y, 0.5 * y, lag=5)
+    x, later = ax.lines[1].get_data()
+    assert np.allclose(x, 0.5 * y[:-5]) and np.allclose(later, 0.5 * y[5:])
+    with pytest.raises(ValueError, match="lag=5"):
+        plots.attractor(y, y[:5], lag=5)
+
+
+def test_remedies_are_drawn_as_mean_and_standard_deviation_over_seeds():
+    (ax,) = plots.remedies(REMEDIES, {"loss": "loss"})
+    bars = ax.containers[0]
+    assert np.allclose(np.asarray(bars.lines[0].get_xdata(), float), [0.1, 1.1])
+    assert np.allclose([np.ptp(np.asarray(s, float)[:, 0]) for s in bars.lines[2][0].get_segments()], 0.2)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["none", "noise"]
+    with pytest.raises(ValueError, match="rows is empty"):
+        plots.remedies([], {"loss": "loss"})
+
+
+def test_recurrence_is_nothing_for_constants_and_loops_and_large_for_noise():
+    rng, loop = np.random.default_rng(0), np.sin(0.07 * np.arange(9000)) + np.sin(0.14 * np.arange(9000))
+    assert plots.recurrence(np.full(9000, 0.3)) == 0 and plots.recurrence(loop) < 0.02
+    assert plots.recurrence(rng.normal(size=9000)) > 1
+    with pytest.raises(ValueError, match="length <= 50"):
+        plots.recurrence(loop[:100])
+
+
+SETTINGS = {"a": [0.5, 0.7], "b": [0.9], "c": []}
+TABLE = [
+    {"case": case, "seed": seed, "valid_error_over_variance": score, "run": f"{case}-{seed}"}
+    for case, seed, score in (("a", 0, 0.5), ("a", 1, 0.7), ("b", 0, 0.9), ("c", 0, None))
+]
+
+
+def test_dots_show_seeds_means_and_the_figures_of_2016():
+    ax = plots.dots(SETTINGS, {"b": 0.8, "d": 0.3}, baseline=1.0)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c", "d"]
+    points = {(round(float(x), 3), float(y)) for line in ax.lines for x, y in zip(line.get_xdata(), line.get_ydata())}
+    assert {(0.5, 0.0), (0.7, 0.0), (0.6, 0.0), (0.9, -1.0), (0.8, -1.0), (0.3, -3.0)} <= points
+    with pytest.raises(ValueError, match="empty"):
+        plots.dots({})
+
+
+def test_a_sweeps_table_and_curves_are_read_by_setting_and_drawn(tmp_path):
+    from vocalsynth_utils import sweeps  # here, for it imports Theano, which no figure needs
+
+    assert sweeps.SCORE in TABLE[0] and sweeps.by_setting(TABLE) == SETTINGS
+    path = tmp_path / "curves.csv"
+    path.write_text(
+        "run,epoch,train_loss,valid_loss\n"
+        + "".join(f"{run},{e},{e / 10},{e / 5}\n" for run in ("a-0", "a-1", "b-0") for e in (1, 2, 3))
+    )
+    curves = sweeps.read_curves(path, TABLE)
+    assert {name: len(seeds) for name, seeds in curves.items()} == {"a": 2, "b": 1}
+    assert np.allclose(curves["b"][0]["valid_loss"], [0.2, 0.4, 0.6])
+    ax = plots.learning_curves(curves, "valid_loss")
+    assert len(ax.lines) == 3 and np.allclose(ax.lines[0].get_ydata(), [0.2, 0.4, 0.6])

@@ -1,10 +1,11 @@
 """What Theano's graphs turn into gives what numpy gives."""
+
 import numpy as np
 import pytest
 import theano
 import theano.tensor as T
 
-from vocalsynth_utils import native, rewrites
+from vocalsynth_utils.fused import native, rewrites
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 RNG = np.random.default_rng(0)
@@ -21,17 +22,19 @@ def ops(function):
 def test_a_dense_layer_is_one_product_and_its_bias_gradient_one_sum():
     x, W, b = T.matrix(), T.matrix(), T.vector()
     y = T.dot(x, W) + b
-    f = theano.function([x, W, b], [y] + T.grad(T.sum(y ** 3), [W, b]))
+    f = theano.function([x, W, b], [y] + T.grad(T.sum(y**3), [W, b]))
     assert {rewrites.Product, rewrites.ColumnSums} <= ops(f) and T.Sum not in ops(f)
     X, V, c = random(50, 6), random(6, 700), random(700)
     out, d_W, d_b = f(X, V, c)
     expected = X @ V + c
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(d_b, (3 * expected.astype(float) ** 2).sum(0), rtol=1e-4)
-    np.testing.assert_allclose(d_W, X.T @ (3 * expected ** 2), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(d_W, X.T @ (3 * expected**2), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 0)[::2, ::-1][:, ::-1]])
+@pytest.mark.parametrize(
+    "layout", [np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 0)[::2, ::-1][:, ::-1]]
+)
 def test_column_sums_of_any_layout(layout):
     x, X = T.matrix(), random(31, 1100)
     f = theano.function([x], x.sum(axis=0))
@@ -57,7 +60,9 @@ def test_results_outlive_the_next_call():
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("of, to", [("float32", "int32"), ("float32", "float64"), ("int8", "float32"), ("bool", "float32")])
+@pytest.mark.parametrize(
+    "of, to", [("float32", "int32"), ("float32", "float64"), ("int8", "float32"), ("bool", "float32")]
+)
 def test_a_cast_is_one_call_of_numpy(of, to):
     x = T.TensorType(of, (False, False))()
     f = theano.function([x], T.cast(x, to))

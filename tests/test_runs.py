@@ -1,4 +1,5 @@
 """A run's folder: whole or not at all, and nothing in it can run code."""
+
 import json
 import os
 import pickle
@@ -9,12 +10,19 @@ import numpy as np
 import pytest
 import theano
 
-from vocalsynth_utils import checkpoints, files, runs
+from vocalsynth_utils import runs, storage
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.runs import Run
+from vocalsynth_utils.runs import Run, checkpoints
 
 DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4, "bounds": None}
-ROW = {"epoch": 1, "train_loss": 0.5, "valid_loss": 0.25, "has_train_loss_improved": True, "has_valid_loss_improved": False, "duration": 1.5}
+ROW = {
+    "epoch": 1,
+    "train_loss": 0.5,
+    "valid_loss": 0.25,
+    "has_train_loss_improved": True,
+    "has_valid_loss_improved": False,
+    "duration": 1.5,
+}
 
 
 @pytest.fixture
@@ -48,14 +56,22 @@ def test_best_stays_when_last_goes_on(run):
 def test_failed_write_leaves_the_old_file_and_nothing_else(run):
     run.save("last", {"a": np.zeros(2)}, epoch=1)
     with pytest.raises(RuntimeError):
-        with files.atomic(run.folder / "last.npz", "wb") as file:
+        with storage.atomic(run.folder / "last.npz", "wb") as file:
             file.write(b"half")
             raise RuntimeError
     assert run.load("last")[1]["epoch"] == 1
     assert os.listdir(run.folder) == ["last.npz"]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b[:200] + bytes([b[200] ^ 255]) + b[201:], lambda b: b"", lambda b: b"RIFF" + b])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:200] + bytes([b[200] ^ 255]) + b[201:],
+        lambda b: b"",
+        lambda b: b"RIFF" + b,
+    ],
+)
 def test_damaged_checkpoint_is_said(run, damage):
     run.save("last", {"a": np.arange(500.0)}, epoch=1)
     path = run.folder / "last.npz"
@@ -80,11 +96,11 @@ def test_no_byte_of_a_checkpoint_can_change_unseen(run, resealed):
             with zipfile.ZipFile(path, "w") as archive:
                 for name, content in members.items():
                     if 0 <= i < len(content):
-                        content = content[:i] + bytes([content[i] ^ 4]) + content[i + 1:]
+                        content = content[:i] + bytes([content[i] ^ 4]) + content[i + 1 :]
                     i -= len(members[name])
                     archive.writestr(name, content)
         else:
-            path.write_bytes(good[:i] + bytes([good[i] ^ 4]) + good[i + 1:])
+            path.write_bytes(good[:i] + bytes([good[i] ^ 4]) + good[i + 1 :])
         try:
             seen, said = checkpoints.read(path)
         except checkpoints.DamagedCheckpoint:
@@ -119,16 +135,29 @@ def test_checkpoint_from_before_there_were_digests_is_read(run):
     assert arrays["a"].tolist() == [0, 1, 2, 3] and meta["epoch"] == 3
 
 
-@pytest.mark.parametrize("array", [np.float32(3), np.zeros((0, 4)), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(["a", "bc"]), np.array([True])])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.float32(3),
+        np.zeros((0, 4)),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(["a", "bc"]),
+        np.array([True]),
+    ],
+)
 def test_arrays_of_every_kind_come_back(run, array):
     run.save("last", {"a": array}, epoch=1)
     back = run.load("last")[0]["a"]
-    assert np.array_equal(back, array) and back.dtype == array.dtype and back.flags.f_contiguous == array.flags.f_contiguous
+    assert (
+        np.array_equal(back, array)
+        and back.dtype == array.dtype
+        and back.flags.f_contiguous == array.flags.f_contiguous
+    )
     assert np.array_equal(np.load(run.path("last"))["a"], array)  # it is an .npz like any other
 
 
 def test_compressed_archive_is_refused_unread(run):
-    np.savez_compressed(run.path("last"), a=np.zeros(10 ** 7))
+    np.savez_compressed(run.path("last"), a=np.zeros(10**7))
     with pytest.raises(ValueError, match="not stored"):
         run.load("last")
 
@@ -152,7 +181,9 @@ def test_damaged_last_is_replaced_by_the_one_before_saying_so(run):
     for epoch in (1, 2, 3):
         run.save("last", {"a": np.full(99, epoch)}, epoch=epoch)
     corrupt(run.path("last"))
-    with pytest.warns(UserWarning, match=r"last.npz is no whole checkpoint \(.*\); last-previous.npz, of epoch 2, is used instead$") as said:
+    with pytest.warns(
+        UserWarning, match=r"last.npz is no whole checkpoint \(.*\); last-previous.npz, of epoch 2, is used instead$"
+    ) as said:
         assert run.load("last")[1]["epoch"] == 2
     assert len(said) == 1
 
@@ -172,13 +203,14 @@ def test_damaged_best_is_replaced_by_the_best_before_it_and_then_by_the_last(run
 def test_a_file_system_without_hard_links_gets_copies(run, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("Operation not permitted")
+
     monkeypatch.setattr(os, "link", refuse)
     test_best_stays_when_last_goes_on(run)
 
 
 def test_parts_of_killed_writers_are_removed_and_those_of_living_ones_stay(run):
     (run.folder / ".last.npz.0123abcd.part").write_bytes(b"half of it")
-    with files.atomic(run.path("last"), "wb") as file:
+    with storage.atomic(run.path("last"), "wb") as file:
         file.write(b"being written")
         file.flush()
         run.save("last", {"a": np.zeros(2)}, epoch=1)
@@ -200,8 +232,14 @@ def test_booby_trapped_checkpoint_runs_nothing(run):
             return os.mkdir, (str(run.folder / "sprung"),)
 
     with zipfile.ZipFile(run.folder / "last.npz", "w") as file:
-        file.writestr("a.npy", b"\x93NUMPY\x01\x00" + b"v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
-                      + pickle.dumps(np.array([Trap()], object)))
+        file.writestr(
+            "a.npy",
+            b"\x93NUMPY\x01\x00"
+            + b"v\x00"
+            + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117)
+            + b"\n"
+            + pickle.dumps(np.array([Trap()], object)),
+        )
     with pytest.raises(ValueError, match="no whole checkpoint"):
         run.load("last")
     (run.folder / "last.npz").write_bytes(pickle.dumps(Trap()))

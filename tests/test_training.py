@@ -1,4 +1,5 @@
 """Training: it learns what can be learned, resumes exactly, and hides nothing."""
+
 import json
 import math
 
@@ -7,16 +8,19 @@ import pytest
 import theano
 import theano.tensor as T
 
-from vocalsynth_utils import audio, checkpoints, corpora, dataset, generation, model, runs, training
+from vocalsynth_utils import audio, dataset, generation, model, runs, synthetic, training
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.runs import checkpoints
 
-TINY = get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(12,), n_batch=8, n_epochs=3, learning_rate=0.003)
+TINY = get("2016-small").replace(
+    frame_length=20, n_steps=12, n_offsets=1, n_units=(12,), n_batch=8, n_epochs=3, learning_rate=0.003
+)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    audio.write(folder / "ar2.wav", corpora.ar2(60000, seed=1), 16000)
+    audio.write(folder / "ar2.wav", synthetic.ar2(60000, seed=1), 16000)
     return dataset.prepare(folder / "ar2.wav", TINY, folder / "data")
 
 
@@ -39,17 +43,27 @@ def test_log_checkpoints_and_result_stand_there_after_training(data, tmp_path):
 
 
 def test_loss_on_a_tone_falls_far_below_the_mean_baseline(tmp_path):
-    audio.write(tmp_path / "tone.wav", corpora.tone(4.0, 500.0), 16000)
+    audio.write(tmp_path / "tone.wav", synthetic.tone(4.0, 500.0), 16000)
     recipe = TINY.replace(n_epochs=25, learning_rate=0.005)
     data = dataset.prepare(tmp_path / "tone.wav", recipe, tmp_path / "data")
     rows = list(training.train(recipe, data, tmp_path / "run"))
     assert rows[-1]["valid_loss"] / data.variance < 0.1
 
 
-@pytest.mark.parametrize("changes", [{}, dict(optimiser="adam", epsilon=1e-6, schedule="cosine", warmup=3, max_norm=1.0),
-                                     dict(momentum=0.5, input_noise=0.3, input_dropout=0.2), dict(stateful=True), dict(batches_per_epoch=4),
-                                     dict(p_teacher=0.3), dict(p_teacher=0.3, stateful=True, loss="mixture", n_mixtures=2),
-                                     dict(free_steps=4, input_noise=0.3), dict(best_by="free_run", patience=1)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        dict(optimiser="adam", epsilon=1e-6, schedule="cosine", warmup=3, max_norm=1.0),
+        dict(momentum=0.5, input_noise=0.3, input_dropout=0.2),
+        dict(stateful=True),
+        dict(batches_per_epoch=4),
+        dict(p_teacher=0.3),
+        dict(p_teacher=0.3, stateful=True, loss="mixture", n_mixtures=2),
+        dict(free_steps=4, input_noise=0.3),
+        dict(best_by="free_run", patience=1),
+    ],
+)
 def test_resumed_equals_never_interrupted(data, tmp_path, changes):
     recipe = TINY.replace(**changes)
     list(training.train(recipe, data, tmp_path / "whole"))
@@ -59,7 +73,9 @@ def test_resumed_equals_never_interrupted(data, tmp_path, changes):
     list(training.train(recipe, data, tmp_path / "parts", resume=True))
     whole, parts = parameters_of(tmp_path / "whole"), parameters_of(tmp_path / "parts")
     assert whole.keys() == parts.keys() and all(np.array_equal(whole[k], parts[k]) for k in whole)
-    strip = lambda folder: [{k: v for k, v in r.items() if k not in ("duration", "cpu_seconds")} for r in runs.open_run(folder).log()]
+    strip = lambda folder: [
+        {k: v for k, v in r.items() if k not in ("duration", "cpu_seconds")} for r in runs.open_run(folder).log()
+    ]
     assert strip(tmp_path / "whole") == strip(tmp_path / "parts")
 
 
@@ -178,7 +194,11 @@ def test_parameter_count_of_the_smaller_run_on_record():
 
 
 def test_best_by_last_keeps_the_end_of_the_annealing(data, tmp_path):
-    list(training.train(TINY.replace(best_by="last", learning_rate=0.5, optimiser="adam", epsilon=1e-6), data, tmp_path / "run"))
+    list(
+        training.train(
+            TINY.replace(best_by="last", learning_rate=0.5, optimiser="adam", epsilon=1e-6), data, tmp_path / "run"
+        )
+    )
     best, last = parameters_of(tmp_path / "run", "best"), parameters_of(tmp_path / "run", "last")
     assert all(np.array_equal(best[k], last[k]) for k in last)
     assert runs.open_run(tmp_path / "run").result()["best_epoch"] == 3

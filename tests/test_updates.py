@@ -1,12 +1,14 @@
 """Fused updates and loss against Lasagne's formulas and Theano's own gradient."""
+
 import lasagne
 import numpy as np
 import pytest
 import theano
 import theano.tensor as T
 
-from vocalsynth_utils import native, recipes, updates
-from vocalsynth_utils.fused_loss import mean_squared_error
+from vocalsynth_utils import recipes, updates
+from vocalsynth_utils.fused import FusedLSTMLayer, native
+from vocalsynth_utils.losses import mean_squared_error
 
 RNG = np.random.default_rng(0)
 
@@ -28,14 +30,16 @@ def after_five_steps(rule, **options):
     return [p.get_value() for p in params]
 
 
-def lasagnes(rule, momentum=0., max_norm=None):
+def lasagnes(rule, momentum=0.0, max_norm=None):
     """A rule of Lasagne with its own functions for momentum and for the norm."""
+
     def combined(loss, params, **options):
         grads = T.grad(loss, params)
         if max_norm:
             grads = lasagne.updates.total_norm_constraint(grads, max_norm)
         found = rule(grads, params, **options)
         return lasagne.updates.apply_momentum(found, params, momentum) if momentum else found
+
     return combined
 
 
@@ -44,18 +48,24 @@ def assert_same(actual, expected):
         np.testing.assert_allclose(a, e, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"max_norm": 5.}, {"momentum": 0.5, "max_norm": 5.}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9}, {"max_norm": 5.0}, {"momentum": 0.5, "max_norm": 5.0}], ids=str
+)
 def test_rmsprop_matches_lasagnes_formula(options):
     common = dict(learning_rate=0.01, rho=0.8, epsilon=1e-4)
-    assert_same(after_five_steps(updates.rmsprop, **common, **options),
-                after_five_steps(lasagnes(lasagne.updates.rmsprop, **options), **common))
+    assert_same(
+        after_five_steps(updates.rmsprop, **common, **options),
+        after_five_steps(lasagnes(lasagne.updates.rmsprop, **options), **common),
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"max_norm": 5.}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"max_norm": 5.0}], ids=str)
 def test_adam_matches_lasagnes_formula(options):
     common = dict(learning_rate=0.01, beta1=0.8, beta2=0.95)
-    assert_same(after_five_steps(updates.adam, **common, **options),
-                after_five_steps(lasagnes(lasagne.updates.adam, **options), **common))
+    assert_same(
+        after_five_steps(updates.adam, **common, **options),
+        after_five_steps(lasagnes(lasagne.updates.adam, **options), **common),
+    )
 
 
 def test_the_number_of_threads_does_not_change_an_update():
@@ -71,7 +81,7 @@ def test_the_number_of_threads_does_not_change_an_update():
 
 def test_parameter_and_states_keep_their_memory():
     param = theano.shared(random(40, 30), name="p")
-    found = updates.rmsprop(T.sum(param ** 2), [param], 0.01, momentum=0.9)
+    found = updates.rmsprop(T.sum(param**2), [param], 0.01, momentum=0.9)
     shared = list(found)
     assert [v.name for v in shared] == ["p.accu", "p.velocity", "p"]
     step = theano.function([], [], updates=found)
@@ -84,13 +94,13 @@ def test_parameter_and_states_keep_their_memory():
 def test_the_value_before_the_update_can_be_an_output():
     param = theano.shared(random(4, 3), name="p")
     before = param.get_value()
-    step = theano.function([], param * 1 + 0, updates=updates.rmsprop(T.sum(param ** 2), [param], 0.1))
+    step = theano.function([], param * 1 + 0, updates=updates.rmsprop(T.sum(param**2), [param], 0.1))
     assert np.array_equal(step(), before) and not np.array_equal(param.get_value(), before)
 
 
 def test_learning_rate_may_be_shared_and_changes_between_steps():
     param, rate = theano.shared(random(4), name="p"), theano.shared(np.float32(0))
-    step = theano.function([], [], updates=updates.rmsprop(T.sum(param ** 2), [param], rate))
+    step = theano.function([], [], updates=updates.rmsprop(T.sum(param**2), [param], rate))
     before = param.get_value()
     step()
     assert np.array_equal(param.get_value(), before)
@@ -107,18 +117,33 @@ def test_not_a_number_in_a_gradient_reaches_the_parameter():
     assert np.flatnonzero(np.isnan(param.get_value())).tolist() == [17]
 
 
-@pytest.mark.parametrize("options", [
-    dict(), dict(momentum=0.9), dict(optimiser="sgd"), dict(optimiser="sgd", momentum=0.9),
-    dict(optimiser="nesterov", momentum=0.9), dict(optimiser="adagrad"), dict(optimiser="adam", max_norm=1.)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(momentum=0.9),
+        dict(optimiser="sgd"),
+        dict(optimiser="sgd", momentum=0.9),
+        dict(optimiser="nesterov", momentum=0.9),
+        dict(optimiser="adagrad"),
+        dict(optimiser="adam", max_norm=1.0),
+    ],
+    ids=str,
+)
 def test_every_optimiser_of_a_recipe_goes_down(options):
     recipe = recipes.Recipe(name="test", purpose="", **options)
     after_five_steps(lambda loss, params: updates.optimiser(recipe, loss, params, 0.01))
 
 
+def test_a_recipe_names_all_optimisers_there_are():
+    assert tuple(updates.OPTIMISERS) == recipes.CHOICES["optimiser"]
+
+
 def test_an_unknown_optimiser_is_refused():
     class Unknown:
         optimiser, max_norm = "adadelta", 0
-    with pytest.raises(ValueError, match="adadelta"):
+
+    with pytest.raises(ValueError, match="optimiser='adadelta' is not one of .*; did you mean 'adagrad'"):
         updates.optimiser(Unknown, [], [], 0.1)
 
 
@@ -129,7 +154,7 @@ def test_mean_squared_error_and_its_gradient(shape):
     loss = mean_squared_error(p, t)
     value, d_p, d_t = theano.function([p, t], [loss] + T.grad(loss, [p, t]))(prediction, target)
     difference = prediction.astype(float) - target
-    np.testing.assert_allclose(value, np.mean(difference ** 2), rtol=1e-6)
+    np.testing.assert_allclose(value, np.mean(difference**2), rtol=1e-6)
     np.testing.assert_allclose(d_p, 2 * difference / difference.size, rtol=1e-5, atol=1e-9)
     np.testing.assert_array_equal(d_t, -d_p)
 
@@ -167,7 +192,7 @@ def test_mean_squared_error_refuses_other_shapes():
 
 def test_a_gradient_that_is_asked_for_itself_needs_no_update():
     from lasagne.layers import InputLayer, get_output
-    from vocalsynth_utils.fused_lstm import FusedLSTMLayer
+
     layer, x = FusedLSTMLayer(InputLayer((None, None, 5)), 4), T.tensor3()
     with theano.configparser.change_flags(on_opt_error="raise"):
         gradient = theano.function([x], T.grad(get_output(layer, x).mean(), layer.get_params(trainable=True)))

@@ -1,12 +1,13 @@
 """Widgets, headless: they end, stop, fail and draw as they should."""
+
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from vocalsynth_utils.frames import frame, sequences
-from vocalsynth_utils.widgets import Dashboard, FrameExplorer, png
+from vocalsynth_utils.plots.widgets import Dashboard, FrameExplorer, png
+from vocalsynth_utils.preprocessing import frame, sequences
 
 PNG = b"\x89PNG"
 
@@ -79,6 +80,7 @@ def test_interrupting_the_wait_stops_like_the_button(monkeypatch):
         if len(calls) == 1:
             raise KeyboardInterrupt
         join(timeout)
+
     monkeypatch.setattr(board._thread, "join", interrupted)
     assert len(board.wait()) < 100000
 
@@ -114,6 +116,7 @@ def test_a_dashboard_starts_once():
 
 def test_figures_for_widgets_leave_pyplot_alone():
     import matplotlib.pyplot as plt
+
     plt.close("all")
     assert png(lambda figure: figure.add_subplot().plot([1, 2]), (2, 1)).startswith(PNG)
     assert plt.get_fignums() == []

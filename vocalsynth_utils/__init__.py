@@ -1,4 +1,5 @@
 """Generating vocals with a recurrent network: the helpers behind the notebooks."""
+
 from .theano_setup import configure as _configure
 
 _configure()

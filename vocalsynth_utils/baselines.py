@@ -1,4 +1,5 @@
-"""What has learned no network: the predictors every loss is shown beside."""
+"""Losses of predictors that have learned no network, which every loss is shown beside."""
+
 import numpy as np
 import scipy.fft
 import scipy.linalg
@@ -8,7 +9,7 @@ LINEAR_ORDER = 400  # past samples that linear prediction sees
 
 
 def baselines(dataset, n_steps, split="valid"):
-    """Losses of three predictors that have learned no network.
+    """Losses of three such predictors.
 
     Parameters
     ----------
@@ -29,12 +30,7 @@ def baselines(dataset, n_steps, split="valid"):
 
 
 def baselines_in_frame(dataset, n_steps, split="valid"):
-    """The same at each place in the frame.
-
-    Returns
-    -------
-    dict of str to float64 array of shape (n_features,)
-    """
+    """As `baselines`, at each place in the frame: dict of str to float64 array of shape (n_features,)."""
     predict = _linear_prediction(dataset, n_steps)
     mean = dataset.scaling.mean_of_scaled
     totals, n = np.zeros((3, dataset.n_features)), 0
@@ -58,11 +54,13 @@ def _linear_prediction(dataset, n_steps):
             ends = LINEAR_ORDER + X.shape[1] * np.arange(1, len(X))
             windows = past[ends[:, None] - 1 - np.arange(LINEAR_ORDER)]  # newest sample first
             return windows @ weights + mean
+
         return predict
 
     def past(X):
         before = np.concatenate([X[:1], X[:-2]])
-        return np.hstack([X[:-1], before, np.ones((len(X) - 1, 1), X.dtype)]).astype(np.float64)  # (n_steps - 1, 2 n_features + 1)
+        known = np.hstack([X[:-1], before, np.ones((len(X) - 1, 1), X.dtype)])
+        return known.astype(np.float64)  # (n_steps - 1, 2 n_features + 1)
 
     gram = cross = 0.0
     for start in dataset.starts("train", n_steps):
@@ -76,14 +74,16 @@ def _linear_prediction(dataset, n_steps):
 def _levinson_weights(dataset, horizon):
     """Best linear weights (LINEAR_ORDER, horizon) from past samples to each of the next `horizon` ones.
 
-    Normal equations of linear prediction: a Toeplitz matrix of the
-    autocorrelation, one right-hand side for each distance ahead.
+    Their normal equations: a Toeplitz matrix of the autocorrelation, one right-hand side for each distance ahead.
     """
     first, end = dataset.ranges["train"]
     n_lags = LINEAR_ORDER + horizon
     length = max(1 << 16, 4 * n_lags)
+    starts = range(first, end, length)
+    if end - first > 16 * length:
+        starts = np.linspace(first, max(first, end - length), 16).astype(int)
     autocorrelation = np.zeros(n_lags)
-    for start in np.linspace(first, max(first, end - length), 16).astype(int) if end - first > 16 * length else range(first, end, length):
+    for start in starts:
         x = dataset.scaled(start, min(start + length, end)) - dataset.scaling.mean_of_scaled
         size = scipy.fft.next_fast_len(len(x) + n_lags, real=True)
         autocorrelation += scipy.fft.irfft(np.abs(scipy.fft.rfft(x.astype(np.float64), size)) ** 2, size)[:n_lags]

@@ -1,4 +1,4 @@
-"""A recording made ready for training: rows on disk, memory-mapped, and the baselines to beat.
+"""A recording made ready for training, as a `Dataset`: rows on disk, memory-mapped, and batches of sequences of them.
 
 A dataset is a folder with ``signal.npy``, the recording as mono samples, with
 ``rows.npy`` where a frame holds something else than samples, and with
@@ -7,6 +7,8 @@ of parameters every few milliseconds for other features.  A batch is defined by
 the rows its sequences start at, so shifted copies of the recording cost no
 disk and no memory.
 """
+
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,17 +19,16 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-from numpy.lib import format as npy
 
-from . import audio, features, files, frames, stored
-from .baselines import baselines, baselines_in_frame  # noqa: F401  of a dataset
+from . import audio, features, preprocessing, storage
 from .recipes import Recipe
 
 SPLITS = ("train", "valid", "test")
-BOUNDS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
+LIMITS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
 BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache holds
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
-FILES = {"dataset.json", "signal.npy", "rows.npy"}
+FILES = ("dataset.json", "signal.npy", "rows.npy")
+ANALYSIS = 1  # goes up when the same recording would give other rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Dataset:
         The rows of each part.
     row_length : int
         Samples between two rows.
-    scaling : frames.Scaling
+    scaling : preprocessing.Scaling
         Fitted on the train part alone.
-    bounds : [low, high] or None
+    limits : [low, high] or None
         Scaled quantiles of each feature in the train part, which generation
         stays within; None for raw samples.
     """
@@ -64,8 +65,8 @@ class Dataset:
     samples: np.ndarray
     ranges: dict
     row_length: int
-    scaling: frames.Scaling
-    bounds: Optional[list]
+    scaling: preprocessing.Scaling
+    limits: Optional[list]
 
     @property
     def n_features(self):
@@ -87,10 +88,15 @@ class Dataset:
         first, end = self.ranges[split]
         return (end - first) // self.rows_per_frame
 
+    def seconds(self, split):
+        """Length of one part."""
+        first, end = self.ranges[split]
+        return (end - first) * self.row_length / self.settings["sample_rate"]
+
     def signal(self, split):
         """The recording of one part: float32 (n_samples,), full scale 1."""
-        first, end = dict(zip(SPLITS, frames.split(len(self.samples))))[split].indices(len(self.samples))[:2]
-        return np.array(as_float(self.samples[first:end]))
+        part = preprocessing.split(len(self.samples))[SPLITS.index(split)]
+        return np.array(as_float(self.samples[part]))
 
     def starts(self, split, n_steps, n_offsets=1):
         """First rows of the sequences in one part.
@@ -117,17 +123,23 @@ class Dataset:
         first, end = self.ranges[split]
         length = n_steps * self.rows_per_frame
         if end - first < length:
-            sr, frame_length = self.settings["sample_rate"], self.settings["frame_length"]
-            shortest = min(b - a for a, b in self.ranges.values())  # what fits there fits everywhere
-            remedy = (f"n_steps <= {shortest // self.rows_per_frame}" if shortest >= 2 * self.rows_per_frame
-                      else f"frame_length <= {shortest * self.row_length // n_steps}")
-            raise ValueError(
-                f"the {split} part holds {(end - first) * self.row_length / sr:g} s, less than one sequence of n_steps={n_steps} frames "
-                f"of {frame_length} samples ({n_steps * frame_length / sr:g} s); use {remedy} or a longer recording")
+            raise ValueError(self._too_short(split, n_steps))
         if n_offsets > self.rows_per_frame:
             raise ValueError(f"n_offsets={n_offsets} shifts by less than a row; use n_offsets <= {self.rows_per_frame}")
-        shifts = frames.offsets(self.rows_per_frame, n_offsets)
+        shifts = preprocessing.offsets(self.rows_per_frame, n_offsets)
         return np.concatenate([np.arange(first + shift, end - length + 1, length) for shift in shifts])
+
+    def _too_short(self, split, n_steps):
+        """What is wrong with a part shorter than one sequence, and what would fit everywhere."""
+        sr, frame_length = self.settings["sample_rate"], self.settings["frame_length"]
+        shortest = min(b - a for a, b in self.ranges.values())
+        remedy = f"frame_length <= {shortest * self.row_length // n_steps}"
+        if shortest >= 2 * self.rows_per_frame:
+            remedy = f"n_steps <= {shortest // self.rows_per_frame}"
+        return (
+            f"the {split} part holds {self.seconds(split):g} s, less than one sequence of n_steps={n_steps} frames of "
+            f"{frame_length} samples ({n_steps * frame_length / sr:g} s); use {remedy} or a longer recording"
+        )
 
     def batch(self, starts, n_steps):
         """Scaled sequences.
@@ -141,11 +153,12 @@ class Dataset:
         Returns
         -------
         float32 array of shape (n_batch, n_steps, n_features)
+            Time-major in memory, the LSTM's own order.
         """
-        X = np.empty((n_steps, len(starts), self.n_features), np.float32).transpose(1, 0, 2)  # time-major memory: the LSTM's own order
+        X = np.empty((n_steps, len(starts), self.n_features), np.float32).transpose(1, 0, 2)
         for sequence, start in zip(X, starts):
-            rows = self.rows[start:start + n_steps * self.rows_per_frame]
-            rows = rows.reshape(n_steps, -1) if self.rows.ndim == 1 else rows[::self.rows_per_frame]
+            rows = self.rows[start : start + n_steps * self.rows_per_frame]
+            rows = rows.reshape(n_steps, -1) if self.rows.ndim == 1 else rows[:: self.rows_per_frame]
             sequence[...] = self.scaling.apply(as_float(rows))
         return X
 
@@ -157,14 +170,39 @@ class Dataset:
         """The first `n_frames` frames of one part, scaled: float32 (n_frames, n_features)."""
         return self.batch(self.starts(split, n_frames)[:1], n_frames)[0]
 
+    def check_fits(self, recipe):
+        """Raise ValueError where this was prepared for other frames than the recipe's."""
+        for name in PREPARED_FIELDS:
+            if self.settings[name] != getattr(recipe, name):
+                raise ValueError(
+                    f"{self.folder} was prepared with {name}={self.settings[name]!r}, the recipe has "
+                    f"{getattr(recipe, name)!r}; prepare it again for this recipe"
+                )
+
+    def check_enough(self, recipe):
+        """Raise ValueError where a part is shorter than one of the recipe's sequences, or train than one batch."""
+        n_train = len(self.starts("train", recipe.n_steps, recipe.n_offsets))
+        for split in ("valid", "test"):
+            self.starts(split, recipe.n_steps)
+        if n_train < recipe.n_batch and not recipe.batches_per_epoch:
+            raise ValueError(
+                f"the train part has {n_train} sequences, fewer than one batch of n_batch={recipe.n_batch}; "
+                f"use n_batch <= {n_train}, more offsets or a longer recording"
+            )
+
+    def is_of(self, recording, recipe):
+        """Whether `prepare` would make the same of a recording again: its settings, the recording's path, size and date."""
+        wanted = {name: getattr(recipe, name) for name in PREPARED_FIELDS}
+        return self.settings == wanted and self.source == _source(recording, self.folder)
+
 
 def as_float(rows):
     """Stored rows in full-scale units: int16 samples become float32 in [-1, 1)."""
     return audio.from_int16(rows) if rows.dtype == np.int16 else rows
 
 
-def prepare(recording, recipe, folder):
-    """Make a dataset from a recording.
+def prepare(recording, recipe, folder, elsewhere=()):
+    """Make a dataset from a recording, or take the one that is there already.
 
     The recording is read block by block and split 80/10/10 in time before
     anything is framed, so memory stays small however long it is and no frame
@@ -177,7 +215,10 @@ def prepare(recording, recipe, folder):
     recipe : Recipe
         Its `sample_rate`, `features`, `frame_length`, `scaling` and `n_steps`.
     folder : path
-        A dataset that stands there already is replaced.
+        A dataset of something else that stands there is replaced.
+    elsewhere : iterable of paths
+        Folders of other datasets: the files of an equal one are taken, as hard
+        links, instead of analysing the recording again.
 
     Returns
     -------
@@ -190,46 +231,81 @@ def prepare(recording, recipe, folder):
         the folder holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= FILES):  # nothing else is ever removed
-        raise ValueError(f"{folder} exists and is no dataset alone; choose another folder")
-    opened, source = audio.open_recording(recording, recipe.sample_rate), _source(recording, folder)
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {*FILES, *MADE_LATER}):
+        raise ValueError(f"{folder} exists and is no dataset alone; choose another folder")  # nothing else is removed
+    opened = audio.open_recording(recording, recipe.sample_rate)
+    equal = next(_equal([folder, *elsewhere], recording, recipe), None)
+    if equal is None or equal.folder != folder:
+        with _new_folder(folder) as part:
+            if equal is None:
+                _analyse(opened, recording, recipe, folder, part).check_enough(recipe)  # said now, not after an hour
+            else:
+                _link(equal, recording, folder, part)
+    dataset = load(folder)
+    dataset.check_enough(recipe)
+    return dataset
+
+
+MADE_LATER = ("reference.npz",)  # what evaluation keeps beside a dataset
+
+
+def _equal(folders, recording, recipe):
+    """Those of some folders' datasets that `prepare` would make the same again."""
+    for folder in folders:
+        with contextlib.suppress(ValueError):
+            dataset, version = _open(Path(folder))
+            if version == ANALYSIS and dataset.is_of(recording, recipe):
+                yield dataset
+
+
+@contextlib.contextmanager
+def _new_folder(folder):
+    """A folder beside, to fill; it takes the name of `folder`, and what stood there goes, when all went well."""
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before all is well
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before that
     try:
-        rows = signal = _write_rows(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
-        if recipe.features != "raw":
-            rows = _write_rows(part / "rows.npy", (features.encode(piece, recipe) for piece in frames.split(signal)), np.float32)
-        ranges = _ranges(len(signal), recipe)
-        n_train = ranges["train"][1]
-        statistics = frames.Statistics()
-        for start in range(0, n_train, BLOCK):
-            statistics.update(as_float(rows[start:min(start + BLOCK, n_train)]))
-        scaling, bounds = frames.Scaling.fit(recipe.scaling, statistics), None
-        if rows.ndim == 2:
-            bounds = scaling.apply(np.quantile(rows[:n_train], BOUNDS, axis=0)).tolist()
-        meta = {
-            "settings": {name: getattr(recipe, name) for name in PREPARED_FIELDS},
-            "source": source,
-            "ranges": ranges,
-            "row_length": features.row_length(recipe),
-            "scaling": scaling.to_json(),
-            "bounds": bounds,
-        }
-        if _source(recording, folder) != source:
-            raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
-        (part / "dataset.json").write_text(json.dumps(meta, indent=1))
-        dataset = _open(part)
-        check_enough(dataset, recipe)  # too short for this recipe is said now, not after an hour
-        del dataset, rows, signal
+        yield part
+        os.chmod(part, 0o755)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             shutil.rmtree(folder)
-        os.chmod(part, 0o755)
         os.rename(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    return load(folder)
+
+
+def _analyse(opened, recording, recipe, folder, part):
+    """Fill a folder with what `folder` is to hold of a recording; the dataset in it."""
+    source = _source(recording, folder)
+    rows = signal = storage.write_array(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
+    if not recipe.is_raw:
+        pieces = (features.encode(piece, recipe) for piece in preprocessing.split(signal))
+        rows = storage.write_array(part / "rows.npy", pieces, np.float32)
+    ranges = _ranges(len(signal), recipe)
+    n_train = ranges["train"][1]
+    statistics = preprocessing.Statistics()
+    for start in range(0, n_train, BLOCK):
+        statistics.update(as_float(rows[start : min(start + BLOCK, n_train)]))
+    scaling, limits = preprocessing.Scaling.fit(recipe.scaling, statistics), None
+    if rows.ndim == 2:
+        limits = scaling.apply(np.quantile(rows[:n_train], LIMITS, axis=0)).tolist()
+    if _source(recording, folder) != source:
+        raise ValueError(f"{recording} changed while it was read; prepare it once it is finished")
+    settings = {name: getattr(recipe, name) for name in PREPARED_FIELDS}
+    meta = {"analysis": ANALYSIS, "settings": settings, "source": source, "ranges": ranges}
+    meta.update(row_length=features.row_length(recipe), scaling=scaling.to_json(), limits=limits)
+    (part / "dataset.json").write_text(json.dumps(meta, indent=1))
+    return _open(part)[0]
+
+
+def _link(equal, recording, folder, part):
+    """Fill a folder with the files of an equal dataset, seen from `folder`."""
+    for name in (*FILES[1:], *MADE_LATER):
+        if (equal.folder / name).exists():
+            storage.link(equal.folder / name, part / name)
+    meta = storage.read_json(equal.folder / "dataset.json")
+    (part / "dataset.json").write_text(json.dumps({**meta, "source": _source(recording, folder)}, indent=1))
 
 
 def load(folder):
@@ -240,78 +316,55 @@ def load(folder):
     ValueError
         When the folder is not a whole dataset.
     """
-    dataset = _open(Path(folder))
+    dataset, _ = _open(Path(folder))
     path = dataset.source.get("path")
     recording = dataset.folder / (path if isinstance(path, str) else "")
     if recording.is_file() and _source(recording, dataset.folder) != dataset.source:
-        warnings.warn(f"{files.real(recording)} has changed since {folder} was prepared from it; the dataset holds it as it was, `prepare` makes it anew")
+        warnings.warn(
+            f"{storage.real_path(recording)} has changed since {folder} was prepared from it; "
+            "the dataset holds it as it was, `prepare` makes it anew"
+        )
     return dataset
 
 
 def _open(folder):
-    """`load` without a look at the recording, whose path is not this folder's while it is being made."""
+    """`load` without a look at the recording, and the version of its analysis."""
     try:
-        meta = stored.read_json(folder / "dataset.json")
-        settings = stored.as_object(meta["settings"], "settings")
+        meta = storage.read_json(folder / "dataset.json")
+        settings = storage.as_object(meta["settings"], "settings")
         recipe = Recipe.from_dict({"name": "prepared", **{name: settings[name] for name in PREPARED_FIELDS}})
-        samples = stored.map_array(folder / "signal.npy")
-        rows = samples if recipe.features == "raw" else stored.map_array(folder / "rows.npy")
-        shape = () if recipe.features == "raw" else (features.n_features(recipe),)
-        if samples.dtype not in (np.int16, np.float32) or samples.ndim != 1 or rows.shape[1:] != shape or (shape and rows.dtype != np.float32):
+        samples = storage.map_array(folder / "signal.npy")
+        rows = samples if recipe.is_raw else storage.map_array(folder / "rows.npy")
+        shape = () if recipe.is_raw else (features.n_features(recipe),)
+        fine = samples.dtype in (np.int16, np.float32) and samples.ndim == 1 and rows.shape[1:] == shape
+        if not fine or (shape and rows.dtype != np.float32):
             raise ValueError(f"its arrays are {samples.dtype} {samples.shape} and {rows.dtype} {rows.shape}")
-        scaling, bounds = frames.Scaling.from_json(meta["scaling"], shape), frames.checked_bounds(meta["bounds"], shape)
-        source = stored.as_object(meta["source"], "source")
+        scaling = preprocessing.Scaling.from_json(meta["scaling"], shape)
+        limits = preprocessing.checked_limits(meta["limits"], shape)
+        source = storage.as_object(meta["source"], "source")
     except (OSError, KeyError, TypeError, ValueError) as error:
         what = f"dataset.json lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{folder} is no prepared dataset ({what}); make it again with `prepare`") from None
     ranges, row_length = _ranges(len(samples), recipe), features.row_length(recipe)
-    if (meta.get("ranges"), meta.get("row_length")) != ({k: list(v) for k, v in ranges.items()}, row_length) or ranges["test"][1] != len(rows):
-        raise ValueError(f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`")
-    return Dataset(folder, settings, source, rows, samples, ranges, row_length, scaling, bounds)
+    said = meta.get("ranges"), meta.get("row_length")
+    if said != ({k: list(v) for k, v in ranges.items()}, row_length) or ranges["test"][1] != len(rows):
+        raise ValueError(
+            f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`"
+        )
+    dataset = Dataset(folder, settings, source, rows, samples, ranges, row_length, scaling, limits)
+    return dataset, meta.get("analysis")
 
 
 def _ranges(n_samples, recipe):
     """The rows of each part of a recording."""
     # split first: a frame, or a shifted copy of one, must not reach both sides
-    ends = np.cumsum([0] + [n // features.row_length(recipe) for n in frames.split_sizes(n_samples)]).tolist()
+    n_rows = [n // features.row_length(recipe) for n in preprocessing.split_sizes(n_samples)]
+    ends = np.cumsum([0] + n_rows).tolist()
     return {name: (a, b) for name, a, b in zip(SPLITS, ends, ends[1:])}
-
-
-def check_enough(dataset, recipe):
-    """Raise ValueError where a part is shorter than one of the recipe's sequences, or train than one of its batches."""
-    n_train, _, _ = (len(dataset.starts(split, recipe.n_steps, recipe.n_offsets if split == "train" else 1)) for split in SPLITS)
-    if n_train < recipe.n_batch and not recipe.batches_per_epoch:
-        raise ValueError(f"the train part has {n_train} sequences, fewer than one batch of n_batch={recipe.n_batch}; "
-                         f"use n_batch <= {n_train}, more offsets or a longer recording")
-
-
-def check_fits(dataset, recipe):
-    """Raise ValueError where a dataset was prepared for other frames than the recipe's."""
-    for name in PREPARED_FIELDS:
-        if dataset.settings[name] != getattr(recipe, name):
-            raise ValueError(f"{dataset.folder} was prepared with {name}={dataset.settings[name]!r}, the recipe has {getattr(recipe, name)!r}; "
-                             "prepare it again for this recipe")
 
 
 def _source(recording, folder):
     """What is remembered of a recording."""
-    recording, seen = files.real(recording), os.stat(recording)
-    return {"name": recording.name, "path": os.path.relpath(recording, files.real(folder)), "bytes": seen.st_size, "modified": seen.st_mtime_ns}
-
-
-def _write_rows(path, blocks, dtype):
-    """Write blocks of rows one after the other as one .npy file; returns it memory-mapped."""
-    n_rows, tail = 0, ()
-    with open(path, "wb") as out:
-        header = lambda: {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (n_rows,) + tail}
-        npy.write_array_header_1_0(out, header())
-        length = out.tell()
-        for block in blocks:
-            np.ascontiguousarray(block, dtype=dtype).tofile(out)
-            n_rows, tail = n_rows + len(block), block.shape[1:]
-        out.seek(0)
-        npy.write_array_header_1_0(out, header())  # numpy pads headers so that the length can grow in place
-        assert out.tell() == length
-        out.flush()
-        os.fsync(out.fileno())
-    return np.load(path, mmap_mode="r")
+    recording, seen = storage.real_path(recording), os.stat(recording)
+    path = os.path.relpath(recording, storage.real_path(folder))
+    return {"name": recording.name, "path": path, "bytes": seen.st_size, "modified": seen.st_mtime_ns}

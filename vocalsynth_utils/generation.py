@@ -1,11 +1,22 @@
-"""Free-running generation: prime the network, then let it hear only itself."""
+"""Frames and sound that a network makes when it hears only itself, after some true frames to begin with.
+
+`free_run` is the loop itself.  Everything else here makes it fast and long:
+several chains of frames at once (`Sampler`), frames in blocks, sound in pieces.
+A recipe that needs more than the compiled graph gives its own sampler and its
+own post-filter as arguments; see `pipeline.generate`.
+"""
+
 import itertools
 import warnings
 
 import numpy as np
+import theano
+import theano.tensor as T
 
-from . import audio, calibration, features, fused_voice, phrasing as phrasings
-from .stepping import Draws, bounds, compile_step, compile_voices, load_network, sing_on  # noqa: F401
+from . import audio, diagnostics, features, model
+from .runs import checkpoints
+
+BLOCK = 256  # frames whose random numbers are drawn together
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -57,24 +68,214 @@ def free_run(step, primer, n_frames, state=None, on_frame=None):
     for i in range(n_frames):
         prediction, state = step(heard, state)
         generated[i] = prediction
-        heard = generated[i:i + 1]
+        heard = generated[i : i + 1]
         if on_frame:
             on_frame(i + 1)
     return generated
 
 
-def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None, phrasing=None, on_frame=None):
-    """The frames of `free_run`, as they come: what is slow about a frame happens in C++ where it can.
+class Draws:
+    """The random numbers a head needs, from a seed, the same however many are taken at a time."""
+
+    def __init__(self, head, seed):
+        self._head, self._rng = head, np.random.default_rng(seed)
+        self._held = self._block(0)
+
+    def take(self, n):
+        """Numbers for `n` frames: uniform (n, n_uniform) and normal (n, n_normal), float32."""
+        while len(self._held[0]) < n:
+            self._held = tuple(np.concatenate(pair) for pair in zip(self._held, self._block(BLOCK)))
+        taken, self._held = zip(*((v[:n], v[n:]) for v in self._held))
+        return taken
+
+    def _block(self, n):
+        return random_numbers(self._rng, n, self._head)
+
+
+def random_numbers(rng, n, head):
+    """What a head needs to draw `n` frames: float32 uniform in (0, 1), (n, n_uniform), and normal, (n, n_normal)."""
+    uniform = rng.uniform(1e-12, 1, (n, head.n_uniform)).astype(np.float32)
+    return uniform, rng.standard_normal((n, head.n_normal), np.float32)
+
+
+def take(draws, n):
+    """The next numbers of each `Draws`: uniform (n_chains, n, n_uniform), normal (n_chains, n, n_normal)."""
+    return tuple(map(np.stack, zip(*(d.take(n) for d in draws))))
+
+
+def compile_step(network, temperature=1.0, seed=0, limits=None):
+    """The network as `free_run`'s step: deterministic graph, state carried in and out.
+
+    Parameters
+    ----------
+    network : model.Network
+    temperature : float
+        Of what is drawn, where the head draws.
+    seed : int
+        Of what is drawn.
+    limits : (low, high), optional
+        Every dimension is kept between these, float arrays of shape
+        (n_features,) in scaled units.
+
+    Returns
+    -------
+    callable
+        ``step(frames, state) -> (frame, state)``; frames float32 (n_steps,
+        n_features), state a list of arrays (1, n_units): hid and cell of each
+        LSTM layer, or None for the layers' initial state of zeros.
+    """
+    chains, draws = compile_chains(network, temperature, limits), Draws(network.head, seed)
+
+    def step(frames, state):
+        frame, state = chains(frames[None], state, *draws.take(1))
+        return frame[0], state
+
+    return step
+
+
+def compile_chains(network, temperature=1.0, limits=None):
+    """As `compile_step`, for several chains at once, each with its own state: many cost little more than one.
+
+    Returns
+    -------
+    callable
+        ``step(frames, state, uniform, normal) -> (frame, state)``; frames
+        float32 (n_chains, n_steps, n_features), frame (n_chains, n_features),
+        state a list of arrays (n_chains, n_units), or None; the random numbers
+        from `random_numbers`.
+    """
+    x, uniform, normal = T.tensor3("frames"), T.matrix("uniform"), T.matrix("normal")
+    given = model.state_variables(network)
+    hids, finals = model.run(network, x, given)  # (n_chains, n_steps, n_units)
+    following = network.head.sample(hids[:, -1], x[:, -1], uniform, normal, np.float32(temperature))
+    if limits is not None:
+        following = T.clip(following, *(np.asarray(limit, np.float32) for limit in limits))
+    flat = lambda states: [s for pair in states for s in pair]
+    inputs = [x, uniform, normal] + flat(given)
+    run_once = theano.function(inputs, [following] + flat(finals), on_unused_input="ignore")
+
+    def step(frames, state, uniform, normal):
+        if state is None:
+            state = [np.zeros((len(frames), layer.num_units), np.float32) for layer in network.lstms for _ in range(2)]
+        frame, *state = (np.array(v) for v in run_once(np.asarray(frames, np.float32), uniform, normal, *state))
+        return frame, state  # copies: the compiled function reuses its own buffers
+
+    return step
+
+
+EACH = slice(None)  # of the chains
+
+
+class Sampler:
+    """Chains of frames that go on, all of them or some, which an index array names.
+
+    Parameters
+    ----------
+    frames : float array of shape (n_chains, n_features)
+        The newest ones, which the network has not heard.
+    state : list of arrays (n_chains, n_units)
+        hid and cell of each LSTM layer.
+    """
+
+    block = 1  # frames that are worth being asked for at once
+
+    def __init__(self, frames, state):
+        self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
+        self.n_chains = len(frames)
+
+    def advance(self, uniform, normal, which=EACH):
+        """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`."""
+        carried = self.state(which)
+        numbers = (np.ascontiguousarray(v, np.float32) for v in (uniform, normal))
+        drawn = self._advance(*numbers, carried[0], carried[1:])
+        self.restore(carried, which)
+        return drawn
+
+    def blocks(self, draws, n_frames, heard):
+        """The next `n_frames` of every chain, in blocks (n_chains, n, n_features).
+
+        Parameters
+        ----------
+        draws : list of Draws
+            One for each chain.
+        n_frames : int
+        heard : float32 array of shape (n_chains, n_heard, n_features)
+            What came before; a sampler that judges what it draws looks at it.
+        """
+        for done in range(0, n_frames, self.block):
+            yield self.advance(*take(draws, min(self.block, n_frames - done)))
+
+    def _advance(self, uniform, normal, frames, state):
+        """As `advance`; `frames` and `state` are changed in place."""
+        raise NotImplementedError
+
+    def state(self, which=EACH):
+        """All that the next frames follow from, to `restore`: a list of arrays with a row for each chain."""
+        return [np.array(array[which], order="C") for array in self._carried]
+
+    def restore(self, state, which=EACH):
+        """Go on from a `state` of before, as if nothing had come after it."""
+        for array, rows in zip(self._carried, state):
+            array[which] = rows
+
+    def reset(self, which=EACH):
+        """Go on from the newest frame alone, in the state before any step."""
+        for array in self._carried[1:]:
+            array[which] = 0
+
+
+class GraphSampler(Sampler):
+    """Chains that the compiled graph makes longer, a frame at a time; `step` is from `compile_chains`."""
+
+    def __init__(self, step, frames, state):
+        super().__init__(frames, state)
+        self._step = step
+
+    def _advance(self, uniform, normal, frames, state):
+        drawn = np.empty((*uniform.shape[:2], frames.shape[1]), np.float32)
+        for i in range(uniform.shape[1]):
+            drawn[:, i], now = self._step(frames[:, None], state, uniform[:, i], normal[:, i])
+            frames[:] = drawn[:, i]
+            for array, rows in zip(state, now):
+                array[:] = rows
+        return drawn
+
+
+def graph_sampler(network, step, primers, numbers, temperature=1.0, limits=None):
+    """Prime some chains and draw the first frame of each, by the compiled graph.
+
+    Parameters
+    ----------
+    network : model.Network
+    step : callable
+        Its `compile_chains`, of the same temperature and limits.
+    primers : float32 array of shape (n_chains, n_primer, n_features)
+    numbers : (uniform, normal)
+        From `random_numbers`, a row for each chain.
+    temperature, limits
+        See `compile_step`.
+
+    Returns
+    -------
+    sampler : Sampler
+    frames : float32 array of shape (n_chains, n_features)
+    """
+    frames, state = step(primers, None, *numbers)
+    return GraphSampler(step, frames, state), frames
+
+
+def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, limits=None, sampler=graph_sampler, on_frame=None):
+    """The frames of `free_run`, as they come.
 
     Parameters
     ----------
     network : model.Network
     primer, n_frames
         See `free_run`.
-    temperature, seed, bounds
-        See `stepping.compile_step`.
-    phrasing : phrasing.Phrasing, optional
-        Keeps seconds within bounds, as `bounds` keeps frames, and forgets at rests.
+    temperature, seed, limits
+        See `compile_step`.
+    sampler : callable, optional
+        What primes a chain and makes it longer; called as `graph_sampler`.
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
 
@@ -84,26 +285,32 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, bounds=None
         n_frames together.
     """
     draws = Draws(network.head, seed)
-    together = compile_voices(network, temperature, bounds)
-    voices, first = fused_voice.begin(network, together, np.asarray(primer)[None], draws.take(1), temperature, bounds)
+    step = compile_chains(network, temperature, limits)
+    chain, first = sampler(network, step, np.asarray(primer)[None], draws.take(1), temperature, limits)
+    following = chain.blocks([draws], n_frames - 1, np.concatenate([primer, first])[None])
     done = 0
-    for (block,) in itertools.chain([first[None]], sing_on(voices, [draws], n_frames - 1, np.concatenate([primer, first])[None], phrasing)):
+    for (block,) in itertools.chain([first[None]], following):
         yield block
         done += len(block)
         if on_frame:
             on_frame(done)
 
 
-def to_sound(generated, recipe, scaling, postfilter=None):
-    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1].
+def to_sound(frames, recipe, scaling, postfilter=None):
+    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
+    return joined(sound_blocks([frames], len(frames), recipe, scaling, postfilter))
 
-    `postfilter` is that of `calibration.load`.
+
+def joined(pieces):
+    """Pieces of sound as one signal."""
+    return np.concatenate(list(pieces))
+
+
+def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None):
+    """`to_sound` of frames that come in blocks: earlier ones are sound while later ones are made.
+
+    `postfilter` is an object whose ``blocks`` changes unscaled frames that come in blocks.
     """
-    return np.concatenate(list(_to_sound([generated], len(generated), recipe, scaling, postfilter)))
-
-
-def _to_sound(blocks, n_frames, recipe, scaling, postfilter):
-    """`to_sound` of frames that come in blocks, in pieces: earlier ones are sound while later ones are made."""
     unscaled = (scaling.invert(block) for block in blocks)
     n_broken = 0
     for y in features.decode_blocks(postfilter.blocks(unscaled) if postfilter else unscaled, n_frames, recipe):
@@ -112,7 +319,9 @@ def _to_sound(blocks, n_frames, recipe, scaling, postfilter):
         yield np.clip(np.where(broken, 0, y) if broken.any() else y, -1, 1).astype(np.float32, copy=False)
     if n_broken:  # a vocoder driven far out of a voice's range
         share = n_broken / (n_frames * recipe.frame_length)
-        warnings.warn(f"{share:.0%} of the generated samples are not finite and silenced: the network has blown up; use clamp=true")
+        warnings.warn(
+            f"{share:.0%} of the generated samples are not finite and silenced: the network has blown up; use limits=true"
+        )
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -135,19 +344,16 @@ def primer_frames(run, dataset, source, n_frames):
     """
     recipe, scaling = run.recipe, run.scaling
     if source == "none":
-        n_features = run.data["n_features"]
-        return np.full((1, n_features), scaling.mean_of_scaled, np.float32)
+        return np.full((1, run.data["n_features"]), scaling.mean_of_scaled, np.float32)
     if source in ("train", "valid", "test"):
         return dataset.sequence(source, n_frames)
     y = audio.read(source, recipe.sample_rate)
-    if recipe.features == "raw":
-        rows, rows_per_frame = y[:len(y) // recipe.frame_length * recipe.frame_length].reshape(-1, recipe.frame_length), 1
-    else:
-        rows, rows_per_frame = features.encode(y, recipe), recipe.frame_length // features.row_length(recipe)
-    rows = rows[::rows_per_frame][:n_frames]
-    if len(rows) == 0:
-        raise ValueError(f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}; use a longer primer")
-    return scaling.apply(rows)
+    frames = features.frames(y, recipe)[:n_frames]
+    if len(frames) == 0:
+        raise ValueError(
+            f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}; use a longer primer"
+        )
+    return scaling.apply(frames)
 
 
 def length(recipe, seconds):
@@ -156,8 +362,24 @@ def length(recipe, seconds):
     return n_samples, -(-n_samples // recipe.frame_length)
 
 
-def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
-    """Let a trained run sing.
+def load_network(run, checkpoint="best"):
+    """A run's network with the parameters of one of its checkpoints.
+
+    Raises
+    ------
+    ValueError
+        When the checkpoint is missing, damaged, or of another shape.
+    """
+    diagnostics.check_network_memory(run.recipe)
+    network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
+    parameters = model.parameters(network)
+    arrays, _ = run.load(checkpoint, keep=parameters.__contains__)
+    checkpoints.set_parameters(parameters, arrays, run.path(checkpoint))
+    return network
+
+
+def generate(run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, **hooks):
+    """New audio from a trained run.
 
     Parameters
     ----------
@@ -168,30 +390,28 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, check
         From `primer_frames`.
     temperature, seed
         See `compile_step`.
+    network : model.Network, optional
+        By default that of the run's best epoch, from `load_network`.
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
-    checkpoint : {"best", "last"}
+    **hooks
+        ``sampler`` for `frame_blocks`, ``postfilter`` for `sound_blocks`.
 
     Returns
     -------
     float32 array of shape (round(seconds * sample_rate),)
         New audio alone, in [-1, 1], none of the primer.
     """
-    return np.concatenate(list(generate_pieces(run, seconds, primer, temperature, seed, on_frame, checkpoint)))
+    return joined(generate_pieces(run, seconds, primer, temperature, seed, network, on_frame, **hooks))
 
 
-def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
-    """As `generate`, a piece at a time: an hour of a WORLD voice takes no more memory than some minutes.
-
-    Yields
-    ------
-    float32 array of shape (n,)
-        round(seconds * sample_rate) together.
-    """
-    recipe, calibrated = run.recipe, calibration.load(run)
-    missing, n_frames = length(recipe, seconds)
-    network = calibration.more_voiced(load_network(run, checkpoint), calibrated.voicing)
-    blocks = frame_blocks(network, primer, n_frames, temperature, seed, bounds(run), phrasings.of(run, calibrated.bounds), on_frame)
-    for piece in _to_sound(blocks, n_frames, recipe, run.scaling, calibrated.postfilter):
+def generate_pieces(
+    run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, sampler=graph_sampler, postfilter=None
+):
+    """As `generate`, a piece at a time: an hour of a WORLD voice takes no more memory than some minutes."""
+    missing, n_frames = length(run.recipe, seconds)
+    network = network or load_network(run)
+    blocks = frame_blocks(network, primer, n_frames, temperature, seed, run.limits, sampler, on_frame)
+    for piece in sound_blocks(blocks, n_frames, run.recipe, run.scaling, postfilter):
         yield piece[:missing]
         missing -= len(piece[:missing])

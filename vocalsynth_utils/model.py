@@ -1,5 +1,6 @@
 """The network of a recipe, as Lasagne layers."""
-from typing import List, NamedTuple
+
+from typing import NamedTuple
 
 import lasagne
 import numpy as np
@@ -8,8 +9,9 @@ import theano.tensor as T
 from lasagne.layers import DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
 from theano.tensor.shared_randomstreams import RandomStreams
 
-from . import features, losses, theano_setup
-from .fused_lstm import lstm_layer
+from . import losses, theano_setup
+from .features import n_features
+from .fused import lstm_layer
 
 theano_setup.use_ufuncs()
 
@@ -18,7 +20,7 @@ class Network(NamedTuple):
     """The layers a caller needs by name; everything between hangs on the head's outputs."""
 
     input: InputLayer
-    lstms: List[lasagne.layers.Layer]
+    lstms: list[lasagne.layers.Layer]
     head: object
 
 
@@ -30,9 +32,8 @@ def build_network(recipe, n_features, scaling=None):
     recipe : Recipe
     n_features : int
         Numbers in one frame; `recipe.frame_length` for raw frames.
-    scaling : frames.Scaling, optional
-        Of the data; needed for `recipe.input_noise`, which is in units of its
-        standard deviation, and for the loss "world".
+    scaling : preprocessing.Scaling, optional
+        Of the data; needed for `recipe.input_noise`, which is in units of its standard deviation, and by WORLD's head.
 
     Returns
     -------
@@ -54,18 +55,19 @@ def build_network(recipe, n_features, scaling=None):
     lstms = []
     for i, n_units in enumerate(recipe.n_units, start=1):
         layer = lstm_layer(
-            recipe.lstm, layer, n_units, nonlinearity=getattr(lasagne.nonlinearities, recipe.nonlinearity),
-            forgetgate=lasagne.layers.Gate(b=lasagne.init.Constant(recipe.forget_bias)), peepholes=recipe.peepholes,
-            grad_clipping=recipe.grad_clipping, gradient_steps=recipe.gradient_steps or -1, name=f"lstm{i}")
+            recipe.lstm,
+            layer,
+            n_units,
+            nonlinearity=getattr(lasagne.nonlinearities, recipe.nonlinearity),
+            forgetgate=lasagne.layers.Gate(b=lasagne.init.Constant(recipe.forget_bias)),
+            peepholes=recipe.peepholes,
+            grad_clipping=recipe.grad_clipping,
+            gradient_steps=recipe.gradient_steps or -1,
+            name=f"lstm{i}",
+        )
         lstms.append(layer)
     rows = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
-    if recipe.loss == "mse":
-        head = losses.LinearHead(rows, n_features)
-    elif recipe.loss == "world":
-        voicing = (np.array([0.0, 1.0]) - scaling.shift[features.VOICING]) / scaling.scale[features.VOICING] if scaling else (-1.0, 1.0)
-        head = losses.WorldHead(rows, n_features, recipe.n_mixtures, voicing)
-    else:
-        head = losses.MixtureHead(rows, n_features, recipe.n_mixtures, recipe.loss == "residual-mixture")
+    head = losses.build_head(recipe, rows, n_features, scaling)
     return Network(source, lstms, head)
 
 
@@ -77,8 +79,7 @@ def run(network, x, states=None, deterministic=True):
     network : Network
     x : Theano tensor of shape (n_batch, n_steps, n_features)
     states : list of (hid, cell), optional
-        One pair of (n_batch, n_units) tensors for each LSTM layer; the layers'
-        own initial state if absent.
+        Tensors (n_batch, n_units) for each LSTM layer; the layers' own initial state if absent.
     deterministic : bool
         False switches input noise and dropout on.
 
@@ -109,29 +110,17 @@ def count_parameters(network):
 
 
 def expected_parameters(recipe):
-    """Numbers in all parameters of a recipe's network, without building it.
+    """What `count_parameters` finds in a recipe's network, without building it.
 
-    An LSTM layer of n units on d inputs has 4 (d + n + 1) n, with peepholes 3 n
-    more, and 2 n of initial state; a dense layer (d + 1) n.  The head of the
-    loss "world" is small, and is built to be counted.
-
-    Returns
-    -------
-    int
-        What `count_parameters` finds in the network.
+    An LSTM layer of n units on d inputs has 4 (d + n + 1) n, with peepholes 3 n more, and 2 n of initial state; a dense
+    layer (d + 1) n.
     """
-    dense = lambda n_in, n_out: (n_in + 1) * n_out
     n_in = width = n_features(recipe)
     total = 0
     for n in recipe.n_units:
-        total += 4 * dense(n_in + n, n) + (5 if recipe.peepholes else 2) * n
+        total += 4 * (n_in + n + 1) * n + (5 if recipe.peepholes else 2) * n
         n_in = n
-    if recipe.loss == "mse":
-        return total + dense(n_in, width)
-    if recipe.loss == "world":
-        head = losses.WorldHead(InputLayer((None, n_in)), width, recipe.n_mixtures, (0, 1))
-        return total + int(lasagne.layers.count_params(head.outputs))
-    return total + dense(n_in, recipe.n_mixtures * (1 + 2 * width))
+    return total + sum((n_inputs + 1) * n for n_inputs, n in losses.head_sizes(recipe, n_in, width))
 
 
 def parameters(network):
@@ -152,7 +141,8 @@ class _NumpyStreams(RandomStreams):
     """Theano's numpy random streams, with normal numbers in floatX as Lasagne expects them."""
 
     def normal(self, size, avg=0.0, std=1.0):
-        avg, std = (np.asarray(v, theano.config.floatX) for v in (avg, std))  # of these it takes its type; T.cast would loop in Python
+        # of these it takes its type; T.cast would loop in Python
+        avg, std = (np.asarray(v, theano.config.floatX) for v in (avg, std))
         return super().normal(size, avg, std)
 
 
@@ -163,10 +153,5 @@ def trainable(network):
 
 def noise_states(network):
     """The random-generator states behind input noise and dropout, as shared variables."""
-    return [state for layer in lasagne.layers.get_all_layers(network.head.outputs)
-            for state, _ in getattr(getattr(layer, "_srng", None), "state_updates", [])]
-
-
-def n_features(recipe):
-    """Numbers in one frame of a recipe."""
-    return features.n_features(recipe)
+    streams = [getattr(layer, "_srng", None) for layer in lasagne.layers.get_all_layers(network.head.outputs)]
+    return [state for stream in streams for state, _ in getattr(stream, "state_updates", [])]

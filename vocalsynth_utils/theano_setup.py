@@ -1,15 +1,17 @@
-"""Make Theano 1.0.5 and Lasagne 0.1 run on today's Python and numpy.
+"""Flags and shims that make Theano 1.0.5 and Lasagne 0.1 run on today's Python and numpy.
 
-`configure()` runs when the package is imported, before anything imports
-Theano.  Both libraries are from 2020 and earlier; each line below answers one
-thing that has changed underneath them.  Whatever the user sets in
-THEANO_FLAGS wins over the flags chosen here.
+`configure()` runs when the package is imported, before anything imports Theano.  Both libraries are from 2020 and
+earlier; each line below answers one thing that has changed underneath them.  Whatever the user sets in THEANO_FLAGS wins
+over the flags chosen here.
 """
+
+import builtins
 import functools
-import importlib
+import getpass
 import logging
 import os
 import sys
+import tempfile
 import types
 import warnings
 from pathlib import Path
@@ -18,13 +20,10 @@ import numpy as np
 
 
 def cache_dir():
-    """Folder for what is compiled on this machine: inside the environment, never in the home folder.
+    """Folder for what is compiled on this machine, a Path: inside the environment, never in the home folder.
 
-    Returns
-    -------
-    Path
-        ``<environment>/cache/vocalsynth_utils``, or a folder of this user's in
-        the system's temporary directory when the environment is read-only.
+    ``<environment>/cache/vocalsynth_utils``, or a folder of this user's in the system's temporary directory when the
+    environment is read-only.
     """
     inside = Path(sys.prefix) / "cache" / "vocalsynth_utils"
     try:
@@ -33,8 +32,6 @@ def cache_dir():
             return inside
     except OSError:
         pass
-    import getpass
-    import tempfile
     outside = Path(tempfile.gettempdir()) / f"vocalsynth_utils-{getpass.getuser()}"
     outside.mkdir(mode=0o700, exist_ok=True)
     return outside
@@ -43,64 +40,49 @@ def cache_dir():
 def theano_flags():
     """The flags this package runs Theano with on a CPU, as a THEANO_FLAGS string.
 
-    ``cxx=`` switches Theano's own C compilation off: the heavy work happens in
-    the fused Ops (`fused_lstm`) and in numpy's BLAS, so a graph is ready in
-    seconds instead of minutes and there is no compilation cache to go stale.
-    Fused elementwise Ops are switched off with it: without C they run one
-    number at a time in Python, where each plain one is a numpy ufunc.
+    ``cxx=`` switches Theano's own C compilation off: the heavy work happens in the Ops of `fused` and in OpenBLAS, so a
+    graph is ready in seconds instead of minutes and there is no compilation cache to go stale.  Fused elementwise Ops
+    are switched off with it: without C they run one number at a time in Python, where each plain one is a numpy ufunc.
     """
-    return ("floatX=float32,cxx=,allow_gc=False,tensor.local_elemwise_fusion=False,optimizer_excluding=inplace_elemwise_optimizer:gemm_optimizer:local_dot22_to_dot22scalar,"
-            f"base_compiledir={cache_dir() / 'theano'}")
+    excluded = "inplace_elemwise_optimizer:gemm_optimizer:local_dot22_to_dot22scalar"
+    fusion = f"tensor.local_elemwise_fusion=False,optimizer_excluding={excluded}"
+    return f"floatX=float32,cxx=,allow_gc=False,{fusion},base_compiledir={cache_dir() / 'theano'}"
 
 
 def use_ufuncs():
     """Give the elementwise Ops that Theano runs number by number in Python a numpy function each; imports Theano.
 
-    These are sigmoid, softplus, casts, and sums and products of more than two terms.
-    Harmless when called again.
+    These are sigmoid, softplus, casts, and sums and products of more than two terms.  Harmless when called again.
     """
     from theano import scalar
     from theano.tensor.elemwise import Elemwise
     from theano.tensor.nnet import sigm
-    for elementwise, ufunc in ((sigm.sigmoid, "scipy.special.expit"), (sigm.softplus, "vocalsynth_utils.theano_setup.softplus")):
+
+    ufuncs = {sigm.sigmoid: "scipy.special.expit", sigm.softplus: f"{__name__}.softplus"}
+    for elementwise, ufunc in ufuncs.items():
         # on the class too: Theano makes new instances when it works in place
         type(elementwise.scalar_op).nfunc_spec = elementwise.nfunc_spec = (ufunc, 1, 1)
     if hasattr(Elemwise, "_prepare_node"):
         return
     Elemwise._prepare_node = Elemwise.prepare_node
-    folds = {scalar.Add: _Fold(np.add), scalar.Mul: _Fold(np.multiply)}
+    folds = {scalar.Add: np.add, scalar.Mul: np.multiply}
 
     def prepare_node(self, node, *args, **kwargs):
         self._prepare_node(node, *args, **kwargs)
         if type(self.scalar_op) in folds and len(node.inputs) > 2:
-            node.tag.ufunc = folds[type(self.scalar_op)]
+            ufunc = folds[type(self.scalar_op)]
+            node.tag.ufunc = _as_ufunc(lambda *arrays: functools.reduce(ufunc, arrays))
         elif type(self.scalar_op) is scalar.Cast:
-            self.ufunc = _Cast(node.outputs[0].dtype)
+            dtype = node.outputs[0].dtype
+            self.ufunc = _as_ufunc(lambda x: np.asarray(x).astype(dtype))
+
     Elemwise.prepare_node = prepare_node
 
 
-class _Fold:
-    """A ufunc of two arguments as one of many."""
-
-    nout = 1
-
-    def __init__(self, ufunc):
-        self.ufunc = ufunc
-
-    def __call__(self, *arrays):
-        return functools.reduce(self.ufunc, arrays)
-
-
-class _Cast:
-    """A ufunc that changes the dtype."""
-
-    nout = 1
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-    def __call__(self, x):
-        return np.asarray(x).astype(self.dtype)
+def _as_ufunc(function):
+    """A function of arrays with what Theano asks of a ufunc: the number of its outputs."""
+    function.nout = 1
+    return function
 
 
 def softplus(x):
@@ -111,25 +93,21 @@ def softplus(x):
 def device():
     """The device Theano trains on: ``"cpu"``, or e.g. ``"cuda"`` when the user asks for it in THEANO_FLAGS."""
     import theano
+
     return theano.config.device
 
 
 def configure():
-    """Set flags and shims; call it before the first ``import theano``.
-
-    Raises
-    ------
-    RuntimeError
-        When this Python is too new for Theano 1.0.5.
-    """
+    """Set flags and shims, before the first ``import theano``; RuntimeError when this Python is too new for it."""
     if sys.version_info >= (3, 12):
-        raise RuntimeError(f"Theano 1.0.5 does not run on Python {sys.version.split()[0]}; use Python 3.9, 3.10 or 3.11")
+        version = sys.version.split()[0]
+        raise RuntimeError(f"Theano 1.0.5 does not run on Python {version}; use Python 3.9, 3.10 or 3.11")
     user_flags = os.environ.get("THEANO_FLAGS", "")
-    if "device=cuda" not in user_flags.replace(" ", ""):  # a GPU run compiles with Theano's own defaults
-        os.environ["THEANO_FLAGS"] = ",".join(filter(None, [theano_flags(), user_flags]))
-    else:  # not run here: written for a machine with a GPU; an LSTM needs no cuDNN
-        os.environ["THEANO_FLAGS"] = ",".join(
-            ["floatX=float32,dnn.enabled=False", f"base_compiledir={cache_dir() / 'theano'}", user_flags])
+    if "device=cuda" not in user_flags.replace(" ", ""):
+        flags = theano_flags()
+    else:  # not run here: a GPU run compiles with Theano's own defaults; an LSTM needs no cuDNN
+        flags = f"floatX=float32,dnn.enabled=False,base_compiledir={cache_dir() / 'theano'}"
+    os.environ["THEANO_FLAGS"] = ",".join(filter(None, [flags, user_flags]))
     # both say that Theano itself compiles no C, which is the choice made above
     warnings.filterwarnings("ignore", message="DeprecationWarning: there is no c\\+\\+ compiler")
     logging.getLogger("theano.tensor.blas").setLevel(logging.ERROR)
@@ -137,7 +115,7 @@ def configure():
 
     for name in ("bool", "int", "float", "complex", "object"):  # aliases that numpy 1.24 removed
         if name not in vars(np):
-            setattr(np, name, getattr(importlib.import_module("builtins"), name))
+            setattr(np, name, getattr(builtins, name))
     if sys.version_info >= (3, 10):  # its Cython scan does not compile any more; scan has a Python loop
         sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)
     sys.modules.setdefault("theano.tensor.signal.downsample", _Downsample("theano.tensor.signal.downsample"))
@@ -148,6 +126,7 @@ class _Downsample(types.ModuleType):
 
     def __getattr__(self, name):
         from theano.tensor.signal import pool
+
         try:
             return {"max_pool_2d": pool.pool_2d, "DownsampleFactorMax": pool.Pool}[name]
         except KeyError:

@@ -1,14 +1,21 @@
-"""The loop over epochs: batches, schedules, the log and the checkpoints."""
+"""Log rows, one for each epoch: batches, schedules, the compiled functions and the loop that uses them.
+
+`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and
+everything is on disk before it yields a row.
+"""
+
 import math
 import time
+from typing import Callable, List, NamedTuple, Optional
 
 import numpy as np
+import theano
+import theano.tensor as T
 
-from . import dataset as datasets
-from . import checkpoints, health, memory, results, runs
-from .trainer import checkpoint, compile_trainer, mixed_inputs
+from . import diagnostics, model, remedies, runs, updates
+from .runs import checkpoints
 
-HEALTH_BATCHES = 4  # of training, on which the health of the best parameters is measured
+DIAGNOSED_BATCHES = 4  # of training, on which the best parameters are diagnosed
 COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the learning rate
 
 
@@ -27,8 +34,8 @@ def batches(dataset, recipe, epoch):
     starts = dataset.starts("train", recipe.n_steps, recipe.n_offsets)
     n_batches = len(starts) // recipe.n_batch
     if recipe.stateful:  # row i of each batch continues row i of the one before
-        return starts[:n_batches * recipe.n_batch].reshape(recipe.n_batch, n_batches).T
-    return rng.permutation(starts)[:n_batches * recipe.n_batch].reshape(n_batches, recipe.n_batch)
+        return starts[: n_batches * recipe.n_batch].reshape(recipe.n_batch, n_batches).T
+    return rng.permutation(starts)[: n_batches * recipe.n_batch].reshape(n_batches, recipe.n_batch)
 
 
 def schedule(recipe, update, n_updates):
@@ -39,17 +46,99 @@ def schedule(recipe, update, n_updates):
     return rate
 
 
-def teacher(recipe, epoch):
-    """The probability of hearing the true frame in one epoch (from 1): 1 in the first, `p_teacher` in the last."""
-    return 1 - (1 - recipe.p_teacher) * (epoch - 1) / max(1, recipe.n_epochs - 1)
+class Trainer(NamedTuple):
+    """A network with its compiled functions; X is float32 (n_batch, n_steps, n_features).
+
+    `train(X)` makes one update and returns the loss; `train(X, heard)` where
+    the recipe has scheduled sampling: heard (n_batch, n_steps - 1, n_features)
+    are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of
+    the deterministic graph, `free(X, n_free)` its squared error in free running.
+    `reset()` puts carried states back to zero.  `optimiser` holds the shared
+    variables beside the parameters that training changes.  `emit` is what
+    `remedies.mixed_inputs` needs; None without scheduled sampling.
+    """
+
+    network: model.Network
+    parameters: dict
+    optimiser: dict
+    learning_rate: theano.compile.SharedVariable
+    train: Callable
+    valid: Callable
+    free: Optional[Callable]
+    emit: Optional[Callable]
+    reset: Callable
+    noise: List[theano.compile.SharedVariable]
+
+    @property
+    def variables(self):
+        """All shared variables that training changes, by name."""
+        return {**self.parameters, **self.optimiser}
+
+    def checkpoint(self):
+        """Everything training changes, as arrays by name."""
+        return {name: v.get_value(borrow=True) for name, v in self.variables.items()}
 
 
-def free_steps_judged(recipe):
-    """Frames of free running that `best_by="free_run"` judges in each sequence: those trained on, or else half of it."""
-    return recipe.free_steps or recipe.n_steps // 2
+def compile_trainer(recipe, n_features, scaling=None):
+    """Build a recipe's network and compile its two graphs.
+
+    The training graph has noise and dropout on; the validation graph is
+    deterministic.  Both predict each frame from the ones before it.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    n_features : int
+    scaling : preprocessing.Scaling, optional
+        See `model.build_network`.
+
+    Returns
+    -------
+    Trainer
+    """
+    network = model.build_network(recipe, n_features, scaling)
+    X, heard = T.tensor3("X"), T.tensor3("heard")  # (n_batch, n_steps, n_features), (n_batch, n_steps - 1, n_features)
+    frames_in, target = X[:, :-1], X[:, 1:]
+    sampled = recipe.p_teacher < 1  # scheduled sampling
+
+    states = _carried_states(recipe, network) if recipe.stateful else None
+    hids, x, finals = remedies.free_tail(network, heard if sampled else frames_in, recipe.free_steps, states)
+    train_loss = network.head.loss(hids, x, target)
+    carried = {old: new for pair, final in zip(states or (), finals) for old, new in zip(pair, final)}
+
+    parameters = model.parameters(network)
+    learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
+    steps = updates.optimiser(recipe, train_loss, model.trainable(network), learning_rate)
+    beside = (v for v in steps if v not in set(parameters.values()))
+    optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(beside)}
+    changes = list(steps.items()) + list(carried.items())
+    train = theano.function([X, heard] if sampled else [X], train_loss, updates=changes)
+
+    hids, _ = model.run(network, frames_in, deterministic=True)
+    valid = theano.function([X], network.head.loss(hids, frames_in, target))
+    free = remedies.compile_free_error(network) if recipe.best_by == "free_run" else None
+    emit = remedies.compile_emit(network, states) if sampled else None
+
+    def reset():
+        for state in carried:
+            state.set_value(np.zeros_like(state.get_value()))
+
+    noise = model.noise_states(network)
+    return Trainer(network, parameters, optimiser, learning_rate, train, valid, free, emit, reset, noise)
 
 
-def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, watch=False):
+def _carried_states(recipe, network):
+    """(hid, cell) of each layer as shared variables, (n_batch, n_units), carried from one batch to the next."""
+
+    def zeros(layer, kind):
+        return theano.shared(np.zeros((recipe.n_batch, layer.num_units), np.float32), f"{layer.name}.carried_{kind}")
+
+    return [(zeros(layer, "hid"), zeros(layer, "cell")) for layer in network.lstms]
+
+
+def train(
+    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, diagnose=False
+):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
     Everything is on disk before a row is yielded, so the caller may stop at
@@ -70,8 +159,8 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
         ``on_batch(done, n_batches)`` after each batch.
     should_stop : callable, optional
         Asked after each batch; the epoch in progress is then given up.
-    watch : bool
-        Measure the `health` of each epoch on its first batch, as columns of
+    diagnose : bool
+        Take the `diagnostics` of each epoch on its first batch, as columns of
         the log; a run that was begun so goes on so.
 
     Yields
@@ -86,61 +175,79 @@ def train(recipe, dataset, folder, resume=False, minutes=None, on_batch=None, sh
     FloatingPointError
         When the loss is no longer finite; the last good checkpoint stands.
     """
-    datasets.check_fits(dataset, recipe)  # what cannot work is said before anything is compiled or written
-    datasets.check_enough(dataset, recipe)
-    memory.check(recipe, dataset.n_features)
-    n_updates = recipe.n_epochs * len(batches(dataset, recipe, 1))
+    dataset.check_fits(recipe)  # what cannot work is said before anything is compiled or written
+    dataset.check_enough(recipe)
+    diagnostics.check_memory(recipe, dataset.n_features)
     with runs.locked(folder):
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
-        probe = health.compile_probe(trainer.network, recipe) if ("gradient_norm" in rows[0] if rows else watch) else None
+        if rows:
+            diagnose = "gradient_norm" in rows[0]
+        probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
             if time.monotonic() > deadline or _out_of_patience(rows, recipe):
                 break
-            started = time.monotonic(), time.process_time()
-            train_loss = _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop)
-            if train_loss is None:
+            row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
+            if row is None:
                 return
-            valid_loss = results.mean_over(trainer.valid, dataset, recipe, "valid")
-            if not math.isfinite(valid_loss):
-                raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
-            row = _log_row(rows, epoch, train_loss, valid_loss)
-            if trainer.free:
-                row["valid_free_run"] = results.mean_over(lambda X: trainer.free(X, free_steps_judged(recipe)), dataset, recipe, "valid")
-            if probe:
-                batch = dataset.batch(batches(dataset, recipe, epoch)[0], recipe.n_steps)
-                row.update(health.measure(recipe, probe, [batch], checkpoint(trainer)))
-            row.update(duration=round(time.monotonic() - started[0], 3), cpu_seconds=round(time.process_time() - started[1], 3))
-            row = {name: row[name] for name in (rows or [row])[0]}  # a run keeps the columns it began with
             rows.append(row)
-            run.save("last", checkpoint(trainer), rows, epoch=epoch, valid_loss=valid_loss)
+            run.save("last", trainer.checkpoint(), rows, epoch=epoch, valid_loss=row["valid_loss"])
             run.append_log(row)  # after it, so that the log names no epoch that is not kept
             if _best_epoch(rows, recipe) == epoch:
                 run.keep_as_best()
-            yield rows[-1]
+            yield row
         if rows:
             run.write_log(rows)  # brought to the disk by it
-            first = batches(dataset, recipe, _best_epoch(rows, recipe))[:HEALTH_BATCHES]
-            results.write(trainer, run, dataset, rows, first)
+            first = batches(dataset, recipe, _best_epoch(rows, recipe))[:DIAGNOSED_BATCHES]
+            diagnostics.write_result(trainer, run, dataset, rows, first)
 
 
-def _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop):
+def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop):
+    """The updates of one epoch, then validation: the row of the log, or None when asked to stop."""
+    started = time.monotonic(), time.process_time()
+    train_loss = _updates(trainer, dataset, recipe, epoch, on_batch, should_stop)
+    if train_loss is None:
+        return None
+    valid_loss = diagnostics.mean_over(trainer.valid, dataset, recipe, "valid")
+    if not math.isfinite(valid_loss):
+        raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
+    row = {
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "valid_loss": valid_loss,
+        "has_train_loss_improved": all(train_loss < r["train_loss"] for r in rows),
+        "has_valid_loss_improved": all(valid_loss < r["valid_loss"] for r in rows),
+        "duration": None,
+        "cpu_seconds": None,
+    }
+    if trainer.free:
+        n_free = remedies.free_steps_judged(recipe)
+        row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), dataset, recipe, "valid")
+    if probe:
+        batch = dataset.batch(batches(dataset, recipe, epoch)[0], recipe.n_steps)
+        row.update(diagnostics.training_diagnostics(recipe, probe, [batch], trainer.checkpoint()))
+    row["duration"] = round(time.monotonic() - started[0], 3)
+    row["cpu_seconds"] = round(time.process_time() - started[1], 3)
+    return {name: row[name] for name in (rows or [row])[0]}  # a run keeps the columns it began with
+
+
+def _updates(trainer, dataset, recipe, epoch, on_batch, should_stop):
     """Mean training loss over one epoch's batches, or None when asked to stop."""
     trainer.reset()
     for i, state in enumerate(trainer.noise):  # the noise is a function of seed and epoch, so that resuming repeats it
         state.set_value(np.random.RandomState([recipe.seed, epoch, i]))
     order = batches(dataset, recipe, epoch)
-    total = 0.0
+    n_updates, total = recipe.n_epochs * len(order), 0.0
     for i, starts in enumerate(order):
         trainer.learning_rate.set_value(np.float32(schedule(recipe, (epoch - 1) * len(order) + i, n_updates)))
         X = dataset.batch(starts, recipe.n_steps)
+        inputs = [X]
         if trainer.emit:
-            heard = mixed_inputs(trainer, X, teacher(recipe, epoch), np.random.default_rng([recipe.seed, epoch, i]))
-            loss = float(trainer.train(X, heard))
-        else:
-            loss = float(trainer.train(X))
+            p, rng = remedies.teacher(recipe, epoch), np.random.default_rng([recipe.seed, epoch, i])
+            inputs.append(remedies.mixed_inputs(trainer.emit, trainer.network.head, X, p, rng))
+        loss = float(trainer.train(*inputs))
         if not math.isfinite(loss):
             raise _blown_up(f"the training loss is {loss} in batch {i + 1} of epoch {epoch}", recipe, epoch)
         total += loss
@@ -154,16 +261,10 @@ def _one_epoch(trainer, dataset, recipe, epoch, n_updates, on_batch, should_stop
 def _blown_up(what, recipe, epoch):
     """The error of a training that cannot go on: what happened, what is left, what to change."""
     left = f"the checkpoints of epoch {epoch - 1} stand" if epoch > 1 else "there is no checkpoint yet"
-    change = "max_norm=1" if not recipe.max_norm else f"max_norm below {recipe.max_norm:g}"
-    return FloatingPointError(f"{what}; {left}; start again with a learning_rate below {recipe.learning_rate:g} or with {change}")
-
-
-def _log_row(rows, epoch, train_loss, valid_loss):
-    """One row of log.csv; what it took is filled in at the end."""
-    return {"epoch": epoch, "train_loss": train_loss, "valid_loss": valid_loss,
-            "has_train_loss_improved": all(train_loss < r["train_loss"] for r in rows),
-            "has_valid_loss_improved": all(valid_loss < r["valid_loss"] for r in rows),
-            "duration": None, "cpu_seconds": None}
+    change = f"max_norm below {recipe.max_norm:g}" if recipe.max_norm else "max_norm=1"
+    return FloatingPointError(
+        f"{what}; {left}; start again with a learning_rate below {recipe.learning_rate:g} or with {change}"
+    )
 
 
 def _out_of_patience(rows, recipe):
@@ -176,7 +277,8 @@ def _best_epoch(rows, recipe):
     if recipe.best_by == "last":
         return rows[-1]["epoch"]
     loss = _judged_by(recipe)
-    return min(rows, key=lambda r: r[loss] if math.isfinite(r[loss]) else math.inf)["epoch"]  # free running may blow up
+    finite = lambda row: row[loss] if math.isfinite(row[loss]) else math.inf  # free running may blow up
+    return min(rows, key=finite)["epoch"]
 
 
 def _judged_by(recipe):
@@ -190,12 +292,13 @@ def restore(trainer, run, recipe):
         run.write_log([])
         return []
     arrays, meta = run.load("last")
-    checkpoints.set_parameters({**trainer.parameters, **trainer.optimiser}, arrays, run.path("last"))
-    rows = runs.logged(arrays) or run.log()[:meta["epoch"]]  # from log.csv where the checkpoint is of an older version
-    whole = all(row.get("epoch") == i and type(row.get(column)) in (int, float)
-                for i, row in enumerate(rows, start=1) for column in ("train_loss", "valid_loss", _judged_by(recipe)))
+    checkpoints.set_parameters(trainer.variables, arrays, run.path("last"))
+    rows = runs.logged(arrays)
+    losses = ("train_loss", "valid_loss", _judged_by(recipe))
+    counted = all(row.get("epoch") == i for i, row in enumerate(rows, start=1))
+    whole = counted and all(type(row.get(column)) in (int, float) for row in rows for column in losses)
     if len(rows) != meta["epoch"] or not whole:
-        raise ValueError(f"{run.folder / 'log.csv'} lacks rows of the {meta['epoch']} epochs trained; start another run")
+        raise ValueError(f"{run.path('last')} lacks log rows of the {meta['epoch']} epochs trained; start another run")
     run.settle(meta["epoch"], _best_epoch(rows, recipe))
     run.write_log(rows)
     return rows
@@ -204,9 +307,12 @@ def restore(trainer, run, recipe):
 def _resumable(folder, recipe, dataset):
     """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
     run = runs.open_run(folder)
+    before = run.recipe.to_dict()
     for name, value in recipe.to_dict().items():
-        was = run.recipe.to_dict()[name]
-        if was != value and name not in ("n_epochs", "patience", "purpose"):
-            raise ValueError(f"the run in {folder} was started with {name}={was!r}, not {value!r}; resume it as it was, or start another run")
+        if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
+            raise ValueError(
+                f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}; "
+                "resume it as it was, or start another run"
+            )
     run.check_data(dataset)
     return run._replace(recipe=recipe)

@@ -1,9 +1,10 @@
-"""What an optimiser does to the parameters, each in one trip through memory.
+"""What an optimiser does to the parameters: updates as `lasagne.updates` gives them, each in one trip through memory.
 
-Every function takes a loss or a list of gradients and returns an OrderedDict
-of updates, as those of `lasagne.updates` do, and computes the same formula.
+Every function takes a loss or a list of gradients and returns an OrderedDict of updates by the same formula as Lasagne's.
 RMSProp and Adam run as one in-place Op per parameter; the others are Lasagne's.
 """
+
+import functools
 from collections import OrderedDict
 
 import lasagne
@@ -12,75 +13,31 @@ import theano
 import theano.tensor as T
 from lasagne.updates import get_or_compute_grads
 
-from . import native
-from .update_ops import FusedUpdate, SquaredSum
+from .fused import FusedUpdate, SquaredSum, native
+from .recipes import check_choice
 
-ADAM_BETA2 = 0.99     # of a recipe's Adam: forgets in 100 updates, as runs here are short
-
-
-def optimiser(recipe, loss_or_grads, params, learning_rate):
-    """The updates a recipe asks for.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Its fields optimiser, momentum, rho, epsilon and max_norm count here.
-    loss_or_grads : scalar expression or list of expressions
-    params : list of shared variables
-    learning_rate : float, shared variable or scalar expression
-
-    Returns
-    -------
-    OrderedDict
-        From shared variable to its new value.
-
-    Raises
-    ------
-    ValueError
-        When `recipe.optimiser` is none of rmsprop, sgd, nesterov, adagrad and adam.
-    """
-    options = {"max_norm": recipe.max_norm or None}
-    if recipe.optimiser == "rmsprop":
-        return rmsprop(loss_or_grads, params, learning_rate, recipe.rho, recipe.epsilon, recipe.momentum, **options)
-    if recipe.optimiser == "sgd":
-        return sgd(loss_or_grads, params, learning_rate, recipe.momentum, **options)
-    if recipe.optimiser == "nesterov":
-        return nesterov(loss_or_grads, params, learning_rate, recipe.momentum, **options)
-    if recipe.optimiser == "adagrad":
-        return adagrad(loss_or_grads, params, learning_rate, recipe.epsilon, **options)
-    if recipe.optimiser == "adam":
-        return adam(loss_or_grads, params, learning_rate, beta2=ADAM_BETA2, **options)
-    raise ValueError(f"optimiser is {recipe.optimiser!r}, must be rmsprop, sgd, nesterov, adagrad or adam")
+ADAM_BETA2 = 0.99  # of a recipe's Adam: forgets in 100 updates, as runs here are short
 
 
 def gradient_norm(grads):
-    """Euclidean norm of all gradients taken together.
-
-    Parameters
-    ----------
-    grads : list of expressions
-
-    Returns
-    -------
-    scalar expression
-    """
+    """Euclidean norm of all gradients (a list of expressions) taken together, as a scalar expression."""
     if native.unavailable():
-        return T.sqrt(sum(T.sum(g ** 2) for g in grads))
+        return T.sqrt(sum(T.sum(g**2) for g in grads))
     return T.sqrt(SquaredSum()(*grads))
 
 
 def _norm_factor(grads, max_norm):
-    """What all gradients are multiplied by, so that their norm stays below max_norm (`lasagne.updates.total_norm_constraint`)."""
+    """What all gradients are multiplied by to keep their norm below max_norm, as `total_norm_constraint` of Lasagne."""
     if max_norm is None:
-        return 1.
+        return 1.0
     norm = gradient_norm(grads)
     return T.minimum(norm, max_norm) / (1e-7 + norm)
 
 
 def _state(param, name):
     """A shared array of zeros like `param`, named after it."""
-    value = param.get_value(borrow=True)
-    return theano.shared(np.zeros(value.shape, value.dtype), name=f"{param.name}.{name}", broadcastable=param.broadcastable)
+    value = np.zeros(param.get_value(borrow=True).shape, param.dtype)
+    return theano.shared(value, name=f"{param.name}.{name}", broadcastable=param.broadcastable)
 
 
 def _fused(rule, params, grads, state_names, numbers):
@@ -96,10 +53,9 @@ def _fused(rule, params, grads, state_names, numbers):
 def rmsprop(loss_or_grads, params, learning_rate=1.0, rho=0.9, epsilon=1e-6, momentum=0.0, max_norm=None):
     """RMSProp, with momentum where asked for.
 
-    ``accu = rho * accu + (1 - rho) * grad**2``,
-    ``step = learning_rate * grad / sqrt(accu + epsilon)``; without momentum
-    ``param -= step``, with it ``velocity = momentum * velocity - step`` and
-    ``param += velocity``: `lasagne.updates.rmsprop` followed by `apply_momentum`.
+    ``accu = rho * accu + (1 - rho) * grad**2``, ``step = learning_rate * grad / sqrt(accu + epsilon)``; without
+    momentum ``param -= step``, with it ``velocity = momentum * velocity - step`` and ``param += velocity``:
+    `lasagne.updates.rmsprop` followed by `apply_momentum`.
 
     Parameters
     ----------
@@ -115,8 +71,8 @@ def rmsprop(loss_or_grads, params, learning_rate=1.0, rho=0.9, epsilon=1e-6, mom
     Returns
     -------
     OrderedDict
-        From shared variable to its new value: for each parameter its states
-        (named ``<param>.accu`` and ``<param>.velocity``), then itself.
+        From shared variable to its new value: for each parameter its states (named ``<param>.accu`` and
+        ``<param>.velocity``), then itself.
 
     References
     ----------
@@ -126,27 +82,19 @@ def rmsprop(loss_or_grads, params, learning_rate=1.0, rho=0.9, epsilon=1e-6, mom
     if native.unavailable():
         updates = lasagne.updates.rmsprop(_clipped(grads, max_norm), params, learning_rate, rho, epsilon)
         return lasagne.updates.apply_momentum(updates, params, momentum) if momentum else updates
-    return _fused("rmsprop", params, grads, ["accu"] + (["velocity"] if momentum else []),
-                  [_norm_factor(grads, max_norm), learning_rate, rho, epsilon, momentum])
+    states = ["accu", "velocity"] if momentum else ["accu"]
+    numbers = [_norm_factor(grads, max_norm), learning_rate, rho, epsilon, momentum]
+    return _fused("rmsprop", params, grads, states, numbers)
 
 
 def adam(loss_or_grads, params, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, max_norm=None):
-    """Adam, by the formula of `lasagne.updates.adam`.
-
-    Parameters
-    ----------
-    loss_or_grads : scalar expression or list of expressions
-    params : list of shared variables
-    learning_rate, beta1, beta2, epsilon : float or scalar expression
-    max_norm : float, optional
-        All gradients are scaled down together where their joint norm is larger.
+    """Adam, by the formula of `lasagne.updates.adam`; arguments as for `rmsprop`.
 
     Returns
     -------
     OrderedDict
-        From shared variable to its new value: the number of steps so far
-        (``adam.step``), then for each parameter ``<param>.mean``,
-        ``<param>.square`` and itself.
+        From shared variable to its new value: the number of steps so far (``adam.step``), then for each parameter
+        ``<param>.mean``, ``<param>.square`` and itself.
 
     References
     ----------
@@ -157,10 +105,8 @@ def adam(loss_or_grads, params, learning_rate=0.001, beta1=0.9, beta2=0.999, eps
         return lasagne.updates.adam(_clipped(grads, max_norm), params, learning_rate, beta1, beta2, epsilon)
     step = theano.shared(np.asarray(0, theano.config.floatX), name="adam.step")
     size = learning_rate * T.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))
-    updates = OrderedDict([(step, step + 1)])
-    updates.update(_fused("adam", params, grads, ["mean", "square"],
-                          [_norm_factor(grads, max_norm), size, beta1, epsilon, beta2]))
-    return updates
+    numbers = [_norm_factor(grads, max_norm), size, beta1, epsilon, beta2]
+    return OrderedDict([(step, step + 1), *_fused("adam", params, grads, ["mean", "square"], numbers).items()])
 
 
 def _clipped(grads, max_norm):
@@ -185,3 +131,23 @@ def adagrad(loss_or_grads, params, learning_rate=1.0, epsilon=1e-6, max_norm=Non
     """Adagrad; arguments as for `rmsprop`."""
     grads = _clipped(get_or_compute_grads(loss_or_grads, params), max_norm)
     return lasagne.updates.adagrad(grads, params, learning_rate, epsilon)
+
+
+OPTIMISERS = {  # a recipe's name for it, and which of the recipe's fields it reads beside `max_norm`
+    "rmsprop": (rmsprop, ("rho", "epsilon", "momentum")),
+    "sgd": (sgd, ("momentum",)),
+    "nesterov": (nesterov, ("momentum",)),
+    "adagrad": (adagrad, ("epsilon",)),
+    "adam": (functools.partial(adam, beta2=ADAM_BETA2), ()),
+}
+
+
+def optimiser(recipe, loss_or_grads, params, learning_rate):
+    """The updates a recipe asks for by its fields optimiser, momentum, rho, epsilon and max_norm.
+
+    The other arguments and what is returned are as for `rmsprop`; ValueError when `recipe.optimiser` is none of
+    `OPTIMISERS`.
+    """
+    rule, fields = OPTIMISERS[check_choice("optimiser", recipe.optimiser, OPTIMISERS)]
+    options = {name: getattr(recipe, name) for name in fields}
+    return rule(loss_or_grads, params, learning_rate, max_norm=recipe.max_norm or None, **options)

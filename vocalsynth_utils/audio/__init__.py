@@ -1,0 +1,12 @@
+"""Audio in and out: recordings of any kind as mono samples, block by block; WAV files, whole or not at all; players.
+
+A signal `y` is float32 of shape (n_samples,) at full scale 1, the whole range of a 16-bit sample: int16 / 32768.
+"""
+
+from .players import Player, player, to_mp3
+from .recording import Recording, open_recording, read
+from .signal import AudioError, from_int16, to_int16
+from .writing import check_place, wav_length, write, writer
+
+__all__ = ["AudioError", "Player", "Recording", "check_place", "from_int16", "open_recording", "player", "read"]
+__all__ += ["to_int16", "to_mp3", "wav_length", "write", "writer"]

@@ -1,0 +1,64 @@
+"""Samples as 16-bit integers and back, and what makes a signal usable: checks, and the error that says why not."""
+
+import os
+
+import numpy as np
+
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
+
+
+class AudioError(ValueError):
+    """A file or signal that cannot be used as audio: one line with the file, the value and the remedy."""
+
+
+def printable(path):
+    """The file's name as one printable line."""
+    return "".join(c if c.isprintable() else "?" for c in os.fsdecode(path))
+
+
+def reason(error):
+    """What an exception of the system's or of libsndfile's says, without the file's name, as one printable line."""
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+    return printable(" ".join(str(said).split()).rstrip(".")) or type(error).__name__
+
+
+def check_rate(sr, name="sr"):
+    """`sr` as an int in Hz, or an `AudioError` that names the argument."""
+    number = isinstance(sr, (int, float, np.integer, np.floating)) and not isinstance(sr, bool)
+    if not number or not MIN_RATE <= sr <= MAX_RATE or sr != int(sr):
+        raise AudioError(f"{name} is {sr!r}; it must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}")
+    return int(sr)
+
+
+def to_int16(y):
+    """Samples at full scale 1, float (n_samples,), to int16: clipped first, then rounded; int16 as it is.
+
+    Raises
+    ------
+    AudioError
+        For NaN, infinity, complex numbers, other integers or another shape.
+
+    Examples
+    --------
+    >>> to_int16(np.array([-2, -0.5, 0, 0.5, 2]))
+    array([-32768, -16384,      0,  16384,  32767], dtype=int16)
+    """
+    y = np.asarray(y)
+    if y.ndim != 1:
+        raise AudioError(f"y has shape {y.shape}; a signal has one dimension, (n_samples,)")
+    if y.dtype == np.int16:
+        return y
+    if y.dtype.kind != "f":
+        raise AudioError(f"y is of dtype {y.dtype}; give floats within [-1, 1], or int16")
+    bad = len(y) - np.count_nonzero(np.isfinite(y))
+    if bad:
+        raise AudioError(f"y has {bad} NaN or infinite samples of {len(y)}; nothing is written, see where they arise")
+    return np.clip(np.rint(y * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def from_int16(x):
+    """int16 (n_samples,) to float32 within [-1, 1), which `to_int16` takes back; `AudioError` for another dtype."""
+    x = np.asarray(x)
+    if x.dtype != np.int16:
+        raise AudioError(f"x is of dtype {x.dtype}; give int16")
+    return x.astype(np.float32) / np.float32(32768)

@@ -1,0 +1,290 @@
+"""Seconds, megabytes and frames per second of this machine, beside what it could do at best and what others do on it.
+
+Everything is timed in processes of its own (`workers`), whose steps are interleaved: a busy moment then hits all of
+them.  Medians are printed with their spread, half the distance between the quartiles.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import audio, dataset, recipes, synthetic
+from ..fused import native
+
+SHAPES = ("16000/600/50/16", "800/300/100/32", "200/256/400/32", "26/256/80/16")  # inputs/units/steps/batch
+QUICK_SHAPES = ("26/16/5/4",)
+_SMALLEST = ("MALLOC_MMAP_THRESHOLD_", 30), ("MALLOC_TRIM_THRESHOLD_", 30), ("MALLOC_TOP_PAD_", 26)
+LARGE_BLOCKS = {name: str(1 << bits) for name, bits in _SMALLEST}  # kept by malloc instead of asked for at every step
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Worker:
+    """A process of `workers` that does one step when asked: its function `kind` with the arguments `options` (a dict).
+
+    `threads` are for BLAS and the package's own loops; `environment` comes on top of this process's.
+    """
+
+    def __init__(self, kind, options, threads=1, environment=None):
+        started = time.perf_counter()
+        program = [sys.executable, "-W", "ignore", "-m", "vocalsynth_utils.benchmark.workers"]
+        variables = {**os.environ, **dict.fromkeys(THREADS, str(threads)), **(environment or {})}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process = subprocess.Popen([*program, kind, json.dumps(options)], text=True, env=variables, **pipes)
+        self.built = self._read()
+        self.ready_s = time.perf_counter() - started  # of the whole process, from its first breath
+        self.steps = []
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a benchmark process failed: {self.process.stderr.read().strip()[-800:]}")
+        return json.loads(line)
+
+    def step(self):
+        """One step; returns and keeps {cpu_s, wall_s, rss_mb}."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.steps.append(self._read())
+        return self.steps[-1]
+
+    def median(self, key):
+        """Median over all steps but the first, which touches fresh memory."""
+        return float(np.median([s[key] for s in self.steps[1:]]))
+
+    def spread(self, key):
+        """Half the distance between the quartiles."""
+        low, high = np.percentile([s[key] for s in self.steps[1:]], [25, 75])
+        return float(high - low) / 2
+
+    def close(self):
+        self.process.communicate()
+
+
+def parse_shape(text):
+    """``"16000/600/50/16"`` as the sizes it stands for; ValueError when it is not four positive numbers."""
+    parts = text.split("/")
+    if len(parts) != 4 or not all(part.isdigit() and int(part) for part in parts):
+        raise ValueError(f"shape is {text!r}, must be inputs/units/steps/batch, e.g. 800/300/100/32")
+    return dict(zip(("n_inputs", "n_units", "n_steps", "n_batch"), map(int, parts)))
+
+
+def interleaved(workers, repeats):
+    """Let every worker of a dict take `repeats` steps and one before, in turns; closes them, and returns the dict."""
+    for _ in range(repeats + 1):
+        for worker in workers.values():
+            worker.step()
+    for worker in workers.values():
+        worker.close()
+    return workers
+
+
+def bench_train(shape, repeats=7, scan_environment=None):
+    """One training step of the 2016 network of a shape: fused, its matrix products alone, scan, PyTorch.
+
+    Medians of `repeats` steps as ``<name>_cpu_s`` with ``<name>_cpu_spread_s``, ``<name>_wall_s``, ``<name>_rss_mb`` for
+    the names fused, gemm_floor, torch, torch_tuned and, where there is a second core, fused_2_threads; scan too where
+    `scan_environment` is given, in which Theano compiles it in C; ``gflops`` of the products, and ``ratios``.
+    """
+    sizes = parse_shape(shape)
+    workers = {"fused": Worker("fused", sizes), "gemm_floor": Worker("gemm", sizes)}
+    if importlib.util.find_spec("torch"):
+        workers.update(torch=Worker("torch", sizes), torch_tuned=Worker("torch", sizes, environment=LARGE_BLOCKS))
+    if (os.cpu_count() or 1) > 1:
+        workers["fused_2_threads"] = Worker("fused", sizes, threads=2)
+    if scan_environment is not None:
+        workers["scan"] = Worker("scan", sizes, environment=scan_environment)
+    interleaved(workers, repeats)
+    found = {}
+    for name, worker in workers.items():
+        found[f"{name}_cpu_s"], found[f"{name}_cpu_spread_s"] = worker.median("cpu_s"), worker.spread("cpu_s")
+        found[f"{name}_wall_s"], found[f"{name}_rss_mb"] = worker.median("wall_s"), worker.median("rss_mb")
+    found["gflops"] = workers["gemm_floor"].built["flops"] / found["gemm_floor_cpu_s"] / 1e9
+    fused = workers["fused"]
+    others = [name for name in ("gemm_floor", "scan", "torch", "torch_tuned") if name in workers]
+    found["ratios"] = {f"fused/{name}": _paired_ratio(fused, workers[name], "cpu_s") for name in others}
+    if "fused_2_threads" in workers:
+        found["ratios"]["two_threads_speedup_wall"] = _paired_ratio(fused, workers["fused_2_threads"], "wall_s")
+    return found
+
+
+def _paired_ratio(one, other, key):
+    """Median over the rounds of one worker's time by the other's."""
+    return float(np.median([a[key] / b[key] for a, b in zip(one.steps[1:], other.steps[1:])]))
+
+
+def bench_compile(shape):
+    """Seconds from starting Python to a compiled training function, with nothing cached and with everything cached."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {"THEANO_FLAGS": _flags(f"base_compiledir={cache}"), "VOCALSYNTH_CACHE": cache}
+        workers = [Worker("fused", parse_shape(shape), environment=environment) for _ in range(2)]
+        for worker in workers:
+            worker.close()
+        return {"cold_s": workers[0].ready_s, "warm_s": workers[1].ready_s}
+
+
+def _flags(*more):
+    return ",".join(filter(None, [os.environ.get("THEANO_FLAGS", ""), *more]))
+
+
+def scan_environment(cache):
+    """Environment in which Theano compiles in C, with the package's OpenBLAS, into the folder `cache`."""
+    import scipy_openblas32
+
+    blas = scipy_openblas32.get_lib_dir()
+    functions = "sgemm", "dgemm", "sgemv", "dgemv", "sger", "dger", "sdot", "ddot"
+    names = " ".join(f"-D{name}_=scipy_{name}_" for name in functions)
+    flags = (
+        "cxx=g++",
+        f"base_compiledir={cache}",
+        "tensor.local_elemwise_fusion=True",
+        "reoptimize_unpickled_function=False",
+        "optimizer_excluding=openblas_products:openblas_bias:fused_column_sums",
+        f"blas.ldflags=-L{blas} -lscipy_openblas",
+        f"gcc.cxxflags=-march=native {names}",
+    )
+    return {"PYTHONHASHSEED": "0", "THEANO_FLAGS": _flags(*flags)}
+
+
+def bench_generate(shape, frames=100):
+    """Frames per second of free running, beside what reading all weights once per frame would allow."""
+    sizes = parse_shape(shape)
+    worker = Worker("generate", sizes)
+    read = Worker("memory", {"n_bytes": worker.built["weights"]})
+    interleaved({"generate": worker, "memory": read}, frames)
+    return {
+        "frames_per_s": 1 / worker.median("wall_s"),
+        "bandwidth_frames_per_s": 1 / read.median("wall_s"),
+        "ratio": _paired_ratio(read, worker, "wall_s"),
+        "weights_mb": worker.built["weights"] / 1e6,
+        "bandwidth_gb_per_s": worker.built["weights"] / read.median("wall_s") / 1e9,
+        "rss_mb": worker.median("rss_mb"),
+    }
+
+
+def bench_prepare(seconds, repeats=3):
+    """Preparing a recording of the built-in voice for the 2016 recipe, beside copying its file."""
+    recipe, times = recipes.get("2016"), {"prepare_s": [], "copy_s": []}
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "voice.wav"
+        minute = synthetic.sing(60)
+        with audio.writer(recording) as wav:
+            for _ in range(seconds // 60):
+                wav.write(minute)
+        for k in range(repeats):
+            started = time.perf_counter()
+            shutil.copyfile(recording, recording.with_suffix(f".{k}"))
+            copied = time.perf_counter()
+            dataset.prepare(recording, recipe, Path(folder) / f"prepared{k}")
+            times["prepare_s"].append(time.perf_counter() - copied)
+            times["copy_s"].append(copied - started)
+    found = {name: float(np.median(values)) for name, values in times.items()}
+    return {"recording_s": seconds, **found, "ratio": found["prepare_s"] / found["copy_s"]}
+
+
+def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
+    """All benchmarks.
+
+    Parameters
+    ----------
+    shapes : sequence of str
+        inputs/units/steps/batch; the first is also compiled cold and generates.
+    repeats : int
+        Timed steps of each program in each comparison.
+    scan, quick : bool
+        Time stock Lasagne too, which compiles for minutes; a tiny network, to see whether it works and not how fast.
+
+    Returns
+    -------
+    dict
+        ``train[shape]`` as from `bench_train`, ``compile``, ``generate``, ``prepare`` and ``machine``; seconds,
+        megabytes, frames per second.
+    """
+    if quick:
+        shapes, repeats, scan = QUICK_SHAPES, 2, False
+    found = {"machine": machine(), "train": {}}
+    with tempfile.TemporaryDirectory() as cache:
+        environment = scan_environment(cache) if scan else None
+        found["compile"] = bench_compile(shapes[0])
+        if scan:
+            worker = Worker("scan", parse_shape(shapes[0]), environment=environment)
+            worker.close()
+            found["compile"]["scan_cold_s"] = worker.ready_s
+        for shape in shapes:
+            found["train"][shape] = bench_train(shape, repeats, environment)
+    found["generate"] = bench_generate(shapes[0], frames=5 if quick else 100)
+    found["prepare"] = bench_prepare(1500 if quick else 3 * 3600)
+    return found
+
+
+def machine():
+    """What the numbers were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else "unknown",
+        "cores": os.cpu_count(),
+        "openblas_kernels": native.kernels(),
+        "load": os.getloadavg()[0],
+        "torch": bool(importlib.util.find_spec("torch")),
+    }
+
+
+def table(found):
+    """`bench`'s result as text."""
+    train = found["train"]
+    lines = [
+        "{cpu}, {cores} cores, OpenBLAS kernels {openblas_kernels}, load {load:.1f}".format(**found["machine"]),
+        "",
+        "training step, CPU seconds on one thread: median +- spread",
+    ]
+    columns = "fused", "gemm_floor", "scan", "torch", "torch_tuned"
+    names = [name for name in columns if any(f"{name}_cpu_s" in times for times in train.values())]
+    lines.append("inputs/units/steps/batch".ljust(26) + "".join(name.rjust(18) for name in names))
+    lines += [
+        shape.ljust(26) + "".join(_cell(times, name).rjust(18) for name in names) for shape, times in train.items()
+    ]
+    for shape, times in train.items():
+        ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in times["ratios"].items())
+        speed = f"{times['fused_rss_mb']:.0f} MB, {times['gflops']:.0f} GFLOPS in the products"
+        lines.append(f"{shape.ljust(26)}{speed}; {ratios}")
+    lines += [
+        "",
+        "compile, s:   " + ", ".join(f"{k[:-2]} {v:.1f}" for k, v in found["compile"].items()),
+        "generate:     {frames_per_s:.1f} frames/s, bandwidth allows {bandwidth_frames_per_s:.1f} "
+        "({bandwidth_gb_per_s:.1f} GB/s): {ratio:.2f}".format(**found["generate"]),
+        "prepare:      {recording_s:.0f} s of audio in {prepare_s:.2f} s, copying the file {copy_s:.2f} s: "
+        "{ratio:.1f} times".format(**found["prepare"]),
+    ]
+    return "\n".join(lines)
+
+
+def _cell(times, name):
+    if f"{name}_cpu_s" not in times:
+        return "-"
+    return "{:.4f} +-{:.4f}".format(times[f"{name}_cpu_s"], times[f"{name}_cpu_spread_s"])
+
+
+def add_arguments(parser):
+    """The command line's options."""
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    quick = "a tiny network, in seconds: whether it works, not how fast"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--no-scan", action="store_true", help="leave stock Lasagne out, which compiles for minutes")
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="I/U/S/B", help="inputs/units/steps/batch")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps of each program")
+
+
+def main(args):
+    """Run the benchmarks of parsed arguments; returns what to print."""
+    for shape in args.shapes:
+        parse_shape(shape)
+    found = bench(tuple(args.shapes), args.repeats, not args.no_scan, args.quick)
+    return json.dumps(found, indent=1) if args.json else table(found)

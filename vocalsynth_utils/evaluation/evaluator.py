@@ -1,0 +1,199 @@
+"""A voice described once, and all measures of any number of signals against it."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import features
+from . import descriptors, measures
+from .descriptors import STATISTICS, segment_rows
+from .measures import Gaussian, frechet, within
+
+SNIPPET_SECONDS = 0.05  # of the shuffled ceiling
+
+
+class Described(NamedTuple):
+    """A signal as `descriptors` says: bands and timbre (n_frames, 40), windows (n_windows, 4), f0 (n_rows,)."""
+
+    seconds: float
+    bands: np.ndarray
+    timbre: np.ndarray
+    windows: np.ndarray
+    f0: np.ndarray
+
+
+class Reference(NamedTuple):
+    """A voice to be measured against, from `reference`: of it, no more than the measures read."""
+
+    sr: int
+    std: float  # of the training part, which all signals are divided by
+    mean: np.ndarray  # (40,) float32, of its timbre
+    scale: np.ndarray  # (40,) float32, in whose units timbre is compared
+    region: np.ndarray  # (2, 4), in which windows are accepted
+    rows: np.ndarray  # (n, 20) float32, the training part's `segment_rows`
+    heldout: Gaussian  # of the held-out part's timbre, standardised
+    spectrum: np.ndarray  # (40,) dB, its long-term spectrum
+    roughness: float  # of its melody
+    figures: dict  # of real voice, and of the codec: what stands in every result
+
+
+def check(y, sr, name):
+    """Raise ValueError on a signal that no measure can take; warn of a silent one."""
+    if np.ndim(y) != 1:
+        raise ValueError(f"{name} has shape {np.shape(y)}; expected one channel, (n_samples,)")
+    if len(y) < 2 * sr:
+        raise ValueError(f"{name} holds {len(y) / sr:g} s; the measures need at least 2 s")
+    if not np.isfinite(y).all():
+        raise ValueError(f"{name} holds NaN or infinite samples; what made it has blown up")
+    if not np.any(y):
+        warnings.warn(f"{name} is silent", stacklevel=3)
+
+
+def describe(y, sr, std):
+    """What `descriptors` says of a signal, (n_samples,), in units of the training voice's standard deviation."""
+    y = np.asarray(y, np.float32) / np.float32(std)
+    bands = descriptors.bands(y, sr)
+    windows = descriptors.windows(y, sr, bands)
+    return Described(len(y) / sr, bands, descriptors.timbre(bands), windows, descriptors.pitch(y, sr))
+
+
+def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
+    """Describe a voice once, to measure any number of generated signals against.
+
+    Parameters
+    ----------
+    train : float array of shape (n_samples,)
+        What the network learned from.
+    heldout : float array of shape (n_samples,)
+        Voice it never heard: the test part.
+    sr : int, Hz
+    resynthesise : callable, optional
+        As from `codec_of`.  It gives the codec's own figures; the acceptance region is widened to what it makes
+        of `calibrate_seconds` of the training voice, else a generator is blamed for its codec.
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    ValueError
+        When a part cannot be measured, or `train` is constant.
+    """
+    check(train, sr, "train"), check(heldout, sr, "heldout")
+    std = float(np.std(train))
+    if std == 0:
+        raise ValueError("train is constant; there is no voice to measure against")
+    trained, held = describe(train, sr, std), describe(heldout, sr, std)
+    mean, scale = trained.timbre.mean(axis=0), trained.timbre.std(axis=0) + 1e-6
+    known, target = ((described.timbre - mean) / scale for described in (trained, held))
+    rows, gaussian, region = segment_rows(known), Gaussian.of(target), measures.acceptance_region(trained.windows)
+    codec = {}
+    if resynthesise is not None:
+        some = train[: int(calibrate_seconds * sr)]
+        coded, through = (describe(resynthesise(y), sr, std) for y in (heldout, some))
+        through = measures.acceptance_region(through.windows)
+        region = np.stack([np.minimum(region[0], through[0]), np.maximum(region[1], through[1])])
+        codec["fd_codec"] = frechet(gaussian, (coded.timbre - mean) / scale)
+        codec["ok_codec"] = float(within(region, coded.windows).mean())
+    near = measures.novelty(rows, segment_rows(target))
+    figures = {
+        "ok_real": float(within(region, held.windows).mean()),
+        "fd_floor": frechet(gaussian, known),
+        "novelty_heldout": float(np.median(near)),
+        "novelty_lowest_heldout": float(np.quantile(near, 0.05)),
+        "repetition_real": measures.repetition(segment_rows(target)),
+        "voiced_share_real": float(np.mean(held.f0 > 0)),
+        **codec,
+    }
+    spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(held.f0)
+    return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, figures)
+
+
+def ceilings(ref, heldout, seed=0):
+    """Frechet distances of plain failures, made from the held-out voice: beyond "shuffled" is worse than confetti.
+
+    Parameters
+    ----------
+    ref : Reference
+    heldout : float array of shape (n_samples,)
+    seed : int
+
+    Returns
+    -------
+    dict of str to float: ``shuffled`` (50 ms snippets), ``white`` noise, ``silence``
+    """
+    rng, n = np.random.default_rng(seed), int(SNIPPET_SECONDS * ref.sr)
+    snippets = np.array(heldout[: len(heldout) // n * n]).reshape(-1, n)
+    failures = {
+        "shuffled": rng.permutation(snippets).ravel(),
+        "white": rng.normal(0, ref.std, len(heldout)),
+        "silence": np.zeros(len(heldout)),
+    }
+    return {name: frechet(ref.heldout, standard_timbre(ref, y)) for name, y in failures.items()}
+
+
+def standard_timbre(ref, y):
+    """Timbre of a signal (n_samples,), full scale 1, in units of the training voice's own spread: (n_frames, 40)."""
+    return (descriptors.timbre(descriptors.bands((y / ref.std).astype(np.float32), ref.sr)) - ref.mean) / ref.scale
+
+
+def evaluate(ref, generated, frame_length=None):
+    """All measures of one generated signal.
+
+    Parameters
+    ----------
+    ref : Reference
+    generated : float array of shape (n_samples,), full scale 1
+    frame_length : int, optional
+        Of raw frames: boundary clicks are measured too.
+
+    Returns
+    -------
+    dict
+        Plain numbers and lists, ready for JSON.  ``ok``: share of one-second windows inside the acceptance region;
+        ``outside``: share outside by statistic; ``survival_s`` of ``seconds``; ``fd`` with ``fd_floor`` (training
+        against held-out voice), ``fd_codec`` and ``fd_per_120s``; ``spectrum_db``; ``novelty_min``: median distance
+        of half-second segments to the nearest of the training voice, and ``novelty_lowest``: its 5 % quantile, each
+        beside held-out voice; ``repetition``: the same distance to the signal's own last 30 s;
+        ``f0_roughness_ratio``: melody's steps over the held-out voice's; ``voiced_share``; and ``..._real``,
+        ``..._codec`` where these mean something.
+
+    Raises
+    ------
+    ValueError
+        When the signal cannot be measured.
+    """
+    generated = np.asarray(generated)
+    check(generated, ref.sr, "generated")
+    made = describe(generated, ref.sr, ref.std)
+    timbre = (made.timbre - ref.mean) / ref.scale
+    rows, inside = segment_rows(timbre), within(ref.region, made.windows)
+    near = measures.novelty(ref.rows, rows)
+    outside = (made.windows < ref.region[0]) | (made.windows > ref.region[1])
+    result = {
+        "seconds": made.seconds,
+        "survival_s": measures.survival(inside, made.seconds),
+        "ok": float(inside.mean()),
+        "outside": dict(zip(STATISTICS, outside.mean(axis=0).tolist())),
+        "fd": frechet(ref.heldout, timbre),
+        "fd_per_120s": measures.frechet_parts(ref.heldout, timbre),
+        "spectrum_db": measures.spectrum_distance(ref.spectrum, measures.long_term_spectrum(made.bands)),
+        "novelty_min": float(np.median(near)),
+        "novelty_lowest": float(np.quantile(near, 0.05)),
+        "repetition": measures.repetition(rows),
+        "f0_roughness_ratio": measures.f0_roughness(made.f0) / ref.roughness if ref.roughness else float("nan"),
+        "voiced_share": float(np.mean(made.f0 > 0)),
+        **ref.figures,
+    }
+    if frame_length:
+        result["boundary_clicks"] = measures.boundary_clicks(generated, frame_length)
+    return result
+
+
+def codec_of(recipe):
+    """Analysis and resynthesis of a signal by a recipe's frames, or None for raw samples, which lose nothing."""
+    if recipe.is_raw:
+        return None
+    return lambda y: features.decode(features.frames(y, recipe), recipe)

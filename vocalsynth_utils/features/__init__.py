@@ -1,0 +1,34 @@
+"""What a frame holds, `encode` of a signal into it and `decode` back to sound.
+
+=========  ===========================================================  ==============
+features   a frame of `frame_length` samples becomes                    rows stored
+=========  ===========================================================  ==============
+raw        the samples themselves                                       every sample
+fft        real and imaginary parts of its spectrum                     every frame
+world      log F0, voicing, aperiodicity, 24 of the spectral envelope   every 5 ms
+logmel     64 log-mel bands                                             every frame
+=========  ===========================================================  ==============
+
+An LSTM step takes every ``frame_length // row_length``-th row.  A recipe is
+here anything with the attributes `features`, `frame_length` and `sample_rate`.
+"""
+
+from .codec import FEATURES, decode, decode_blocks, encode, frames, n_features, over_cores, row_length
+from .world import F0_CEIL, F0_FLOOR, LOG_F0, N_ENVELOPE, ROW_SECONDS, VOICING
+
+__all__ = [
+    "F0_CEIL",
+    "F0_FLOOR",
+    "FEATURES",
+    "LOG_F0",
+    "N_ENVELOPE",
+    "ROW_SECONDS",
+    "VOICING",
+    "decode",
+    "decode_blocks",
+    "encode",
+    "frames",
+    "n_features",
+    "over_cores",
+    "row_length",
+]

@@ -1,0 +1,108 @@
+"""Rows of WORLD vocoder parameters, pitch, voicing, breath and spectral envelope, and the sound of such rows.
+
+References
+----------
+M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-quality speech
+synthesis system", IEICE Trans. E99-D (2016); here through PyPI's pyworld.
+"""
+
+import numpy as np
+
+ROW_SECONDS = 0.005  # between WORLD rows
+F0_FLOOR, F0_CEIL = 80.0, 500.0  # Hz, what the pitch tracker searches
+# voicing is decided once, by the pitch tracker; D4C's own verdict makes noise of 5 % of the voiced rows
+D4C_THRESHOLD = 0.0
+F0_DEFAULT = 150.0  # Hz, held when a recording has no voiced frame at all
+N_ENVELOPE = 24  # coefficients of the spectral envelope; 40 or all of them measure no better
+LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row; the envelope follows
+
+
+def n_features(sr):
+    """Numbers in one row at a sample rate."""
+    import pyworld
+
+    return 2 + pyworld.get_num_aperiodicities(sr) + N_ENVELOPE
+
+
+def row_length(sr):
+    """Samples between rows at a sample rate."""
+    return int(round(ROW_SECONDS * sr))
+
+
+def analyse(y, sr):
+    """WORLD rows of a signal y, float64 (n_samples,): float32 (n_samples // row_length, n_features).
+
+    Log F0 where voicing is 1; aperiodicity in dB; coded log envelope.
+    """
+    import pyworld
+
+    f0, times = pitch(y, sr)
+    envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr), sr, N_ENVELOPE)
+    aperiodicity = pyworld.code_aperiodicity(pyworld.d4c(y, f0, times, sr, threshold=D4C_THRESHOLD), sr)
+    log_f0 = np.log(np.clip(f0, F0_FLOOR, F0_CEIL))
+    rows = np.concatenate([log_f0[:, None], (f0 > 0)[:, None], aperiodicity, envelope], axis=1)
+    return rows[: len(y) // row_length(sr)].astype(np.float32)
+
+
+def pitch(y, sr):
+    """Fundamental frequency in Hz at each row of y, float64 (n_samples,), 0 where there is none; and the times in s.
+
+    By DIO: M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation
+    method based on the period extraction of vocal fold vibration", 2009.
+    """
+    import pyworld
+
+    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
+    return pyworld.stonemask(y, f0, times, sr), times
+
+
+def unit_spectra(sr):
+    """Log power spectra, (1 + N_ENVELOPE, n_fft // 2 + 1), of a coded envelope of zeros and of each with a single 1."""
+    import pyworld
+
+    coded = np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)])
+    return np.log(pyworld.decode_spectral_envelope(coded, sr, pyworld.get_cheaptrick_fft_size(sr)))
+
+
+def synthesise(frames, frame_length, sr):
+    """Sound of WORLD frames, `frame_length` samples apart: float64 (n_frames * frame_length,)."""
+    import pyworld
+
+    frames = finer(frames.astype(np.float64), frame_length // row_length(sr))
+    voiced = frames[:, VOICING] > 0.5
+    f0 = np.where(voiced, np.exp(np.clip(frames[:, LOG_F0], np.log(F0_FLOOR), np.log(F0_CEIL))), 0.0)
+    n_fft = pyworld.get_cheaptrick_fft_size(sr)
+    first = frames.shape[1] - N_ENVELOPE
+    coded = np.ascontiguousarray(np.minimum(frames[:, APERIODICITY:first], 0) * voiced[:, None])
+    aperiodicity = pyworld.decode_aperiodicity(coded, sr, n_fft)
+    envelope = pyworld.decode_spectral_envelope(np.ascontiguousarray(frames[:, first:]), sr, n_fft)
+    return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * ROW_SECONDS)
+
+
+def hold_f0(log_f0, voiced):
+    """Log F0 held at its last value through unvoiced rows, and at its first before: a melody without jumps to 0 Hz."""
+    if not voiced.any():
+        return np.full_like(log_f0, np.log(F0_DEFAULT))
+    last = np.maximum.accumulate(np.where(voiced, np.arange(len(voiced)), 0))  # last voiced row up to each
+    last[: voiced.argmax()] = voiced.argmax()
+    return log_f0[last]
+
+
+def finer(frames, n):
+    """WORLD frames at n times the rate, on straight lines between them: (n_frames * n, n_features).
+
+    Levels and formants then glide in dB where synthesis would fade powers.  Voicing is the nearest
+    frame's; so are pitch and aperiodicity where one neighbour is voiced and the other is not.
+    """
+    at = np.arange(len(frames) * n) / n
+    before = at.astype(int)
+    after = np.minimum(before + 1, len(frames) - 1)
+    share = (at - before)[:, None]
+    near = np.where(share[:, 0] < 0.5, before, after)
+    rows = frames[before] * (1 - share) + frames[after] * share
+    rows[:, VOICING] = frames[near, VOICING]
+    voiced = frames[:, VOICING] > 0.5
+    edge = voiced[before] != voiced[after]
+    source = slice(APERIODICITY, frames.shape[1] - N_ENVELOPE)
+    rows[edge, LOG_F0], rows[edge, source] = frames[near[edge], LOG_F0], frames[near[edge], source]
+    return rows

@@ -1,0 +1,91 @@
+"""Products with the weights of four gates, which Lasagne keeps as four matrices, and the gradients they give.
+
+One wide product is faster than four narrow ones, but needs the four side by side: copied where there are rows enough
+to pay for it.
+"""
+
+import numpy as np
+import theano
+import theano.tensor as T
+
+from . import native
+
+ROWS_TO_COPY_FOR = 2000  # from here on copying costs less than the narrow products lose
+NARROW = 4 << 20  # bytes of weights that a core streams from its caches at every step
+
+
+def is_narrow(n_rows, W):
+    """Whether the input product of each step is best taken inside the recurrence, for `n_rows` steps times sequences."""
+    n_inputs, n_units = W.shape
+    return n_rows >= ROWS_TO_COPY_FOR // 4 and 4 * (n_inputs + n_units) * n_units * W.itemsize <= NARROW
+
+
+def times_gates(x, W, out):
+    """``x (n_rows, n_inputs) @ W`` of each gate into `out` (n_rows, 4 n_units)."""
+    n_inputs, n_units = W[0].shape
+    if len(x) < ROWS_TO_COPY_FOR:
+        for columns, matrix in zip(_blocks(n_units), W):
+            native.product(x, matrix, out=out[:, columns])
+        return
+    together = native.workspace((n_inputs, 4 * n_units), W[0].dtype)
+    for columns, matrix in zip(_blocks(n_units), W):
+        together[:, columns] = matrix
+    native.product(x, together, out=out)
+
+
+def gates_times(dz, W, out):
+    """The sum over gates of ``dz (n_rows, n_units) @ W.T`` into `out` (n_rows, n_inputs)."""
+    for gate, columns in enumerate(_blocks(W[0].shape[1])):
+        native.product(dz[:, columns], W[gate].T, out=out, add=gate > 0)
+
+
+def weight_gradients(x, dz, out, add=False):
+    """``x.T (n_inputs, n_rows) @ dz`` of each gate into the four of `out`, each (n_inputs, n_units)."""
+    n_inputs, n_units = out[0].shape
+    if add or len(x) < ROWS_TO_COPY_FOR:
+        for columns, matrix in zip(_blocks(n_units), out):
+            native.product(x.T, dz[:, columns], out=matrix, add=add)
+        return
+    together = native.product(x.T, dz, out=native.workspace((n_inputs, 4 * n_units), x.dtype))
+    for columns, matrix in zip(_blocks(n_units), out):
+        matrix[...] = together[:, columns]
+
+
+def _blocks(n_units):
+    """The columns of each gate."""
+    return [slice(gate * n_units, (gate + 1) * n_units) for gate in range(4)]
+
+
+class InputWeightGradients(theano.Op):
+    """Gradients of W_in: x (n_steps, n_batch, n_inputs), d_gates (n_steps, n_batch, 4 n_units) to 4 (n_inputs, n_units)."""
+
+    __props__ = ()
+
+    def make_node(self, x, d_gates):
+        return theano.Apply(self, [x, d_gates], [T.matrix(dtype=x.dtype) for _ in range(4)])
+
+    def perform(self, node, inputs, output_storage):
+        x, d_gates = (np.ascontiguousarray(v).reshape(-1, v.shape[2]) for v in inputs)
+        shape = x.shape[1], d_gates.shape[1] // 4
+        weight_gradients(x, d_gates, [native.output(storage, shape, x.dtype) for storage in output_storage])
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][2], shapes[1][2] // 4)] * 4
+
+
+class InputGradient(theano.Op):
+    """Gradient of x: d_gates (n_steps, n_batch, 4 n_units) and W_in of the four gates to (n_steps, n_batch, n_inputs)."""
+
+    __props__ = ()
+
+    def make_node(self, d_gates, *W_in):
+        return theano.Apply(self, [d_gates, *W_in], [T.tensor3(dtype=d_gates.dtype)])
+
+    def perform(self, node, inputs, output_storage):
+        d_gates, W_in = np.ascontiguousarray(inputs[0]), inputs[1:]
+        n_inputs = W_in[0].shape[0]
+        d_x = native.output(output_storage[0], d_gates.shape[:2] + (n_inputs,), d_gates.dtype)
+        gates_times(d_gates.reshape(-1, d_gates.shape[2]), W_in, d_x.reshape(-1, n_inputs))
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][0], shapes[0][1], shapes[1][0])]

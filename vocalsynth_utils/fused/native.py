@@ -1,0 +1,257 @@
+"""The package's own C++ as a library loaded by ctypes, calls of its functions, and matrix products by its OpenBLAS.
+
+One compiler call turns ``c_code/`` into a shared library linked to the OpenBLAS of the package scipy-openblas32.  It
+lies in `theano_setup.cache_dir` under a digest of everything that could change it, so a second process only loads it.
+ctypes releases Python's lock during a call.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from ..theano_setup import cache_dir
+
+SOURCES = Path(__file__).parent / "c_code"
+FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
+TRANSPOSED = {False: ctypes.c_int(111), True: ctypes.c_int(112)}  # as the C interface to BLAS says it
+BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
+OPERATIONS_WORTH_A_THREAD = 10 * 1000**2
+SIZES = "n_steps n_batch n_inputs n_units gradient_steps cell_kind hid_kind peephole_after n_threads"
+
+_threads = 1
+_local = threading.local()
+long = ctypes.c_long
+byref = ctypes.byref  # a structure as a C function takes it
+
+
+class Lstm(ctypes.Structure):
+    """`Lstm` of fused_lstm.cpp: sizes and choices of one recurrence."""
+
+    _fields_ = [(name, long) for name in SIZES.split()] + [("clip", ctypes.c_double)]
+
+
+class BuildError(RuntimeError):
+    """The library cannot be built on this machine; the message says why."""
+
+
+def compiler():
+    """Command of the C++ compiler, a list of words: $CXX, or the first usual one on the PATH; BuildError without one."""
+    for candidate in (os.environ.get("CXX", ""), "g++", "clang++", "c++"):
+        words = shlex.split(candidate)
+        if words and shutil.which(words[0]):
+            return words
+    raise BuildError("no C++ compiler found: install g++ (or clang++), or name one in CXX")
+
+
+def build():
+    """Path of the shared library, built unless it is there; BuildError without compiler or OpenBLAS, or if that fails.
+
+    Compiled under a passing name and renamed into place: of two processes that build at once, the second replaces the
+    library by an equal one.
+    """
+    try:
+        import scipy_openblas32
+    except ImportError:
+        raise BuildError("the package scipy-openblas32 is not installed") from None
+    blas = scipy_openblas32.get_lib_dir()
+    flags = shlex.split(os.environ.get("VOCALSYNTH_CXXFLAGS", FLAGS))
+    link = [f"-L{blas}", "-lscipy_openblas", f"-Wl,-rpath,{blas}"]
+    command = compiler()
+    sources = sorted(SOURCES.glob("*.cpp"))
+    version = subprocess.run(command + ["--version"], capture_output=True, text=True).stdout
+    digest = hashlib.sha256(repr((command, version, flags, link, scipy_openblas32.__version__, _cpu())).encode())
+    for source in sources + sorted(SOURCES.glob("*.h")):
+        digest.update(source.read_bytes())
+    folder = Path(os.environ.get("VOCALSYNTH_CACHE") or cache_dir())  # the variable is for timing a build from nothing
+    target = folder / f"native-{digest.hexdigest()[:20]}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            fresh = Path(beside) / target.name
+            whole = [*command, *flags, *map(str, sources), *link, "-o", str(fresh)]
+            done = subprocess.run(whole, capture_output=True, text=True)
+            if done.returncode:
+                raise BuildError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
+            os.replace(fresh, target)
+    return target
+
+
+def _cpu():
+    """What -march=native looks at, as text."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    except OSError:
+        return platform.platform(), platform.processor(), sys.maxsize
+
+
+@functools.cache
+def library():
+    """The loaded library, a ctypes.CDLL; BuildError when it cannot be built or loaded."""
+    path = build()
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"{path.name} does not load: {error}") from None
+    for name in ("lstm_workspace_f32", "lstm_workspace_f64", "panel_width_f32"):
+        getattr(loaded, name).restype = long
+    for name in ("squared_error_f32", "squared_error_f64", "squared_sum_f32", "squared_sum_f64"):
+        getattr(loaded, name).restype = ctypes.c_double
+    loaded.scipy_openblas_get_corename.restype = ctypes.c_char_p
+    global _threads
+    _threads = loaded.scipy_openblas_get_num_threads()
+    loaded.scipy_openblas_set_num_threads(1)  # the library shares out the work itself, see products.cpp
+    return loaded
+
+
+@functools.cache
+def unavailable():
+    """Why the library cannot serve here, as text; None where it can."""
+    try:
+        library()
+    except BuildError as error:
+        return str(error)
+    return None
+
+
+def kernels():
+    """Name of the processor whose kernels OpenBLAS has chosen, e.g. "Haswell"."""
+    return library().scipy_openblas_get_corename().decode()
+
+
+def num_threads():
+    """How many threads the library uses: at first what OpenBLAS takes from OMP_NUM_THREADS or the machine."""
+    library()
+    return _threads
+
+
+def set_num_threads(n):
+    """Set how many threads the library uses, in the whole process."""
+    global _threads
+    library()
+    if n < 1:
+        raise ValueError(f"n is {n}; it takes at least one thread")
+    _threads = int(n)
+
+
+def threads_for(work, grain):
+    """How many threads to share `work` among, when each should get at least `grain` of it."""
+    return max(1, min(num_threads(), work // grain))
+
+
+def workspace(shape, dtype):
+    """Scratch array of a shape (an int or a tuple): this thread's own memory, kept for the next call."""
+    n, name = int(np.prod(shape)), np.dtype(dtype).name
+    held = _local.__dict__.setdefault(name, np.empty(0, dtype))
+    if held.size < n:
+        held = _local.__dict__[name] = np.empty(n, dtype)
+    return held[:n].reshape(shape)
+
+
+def output(storage, shape, dtype):
+    """The array in a Theano output storage, made anew unless the last call's fits: old pages cost no page faults."""
+    held = storage[0]
+    if held is None or held.shape != tuple(shape) or held.dtype != dtype or not held.flags.carray:
+        held = storage[0] = np.empty(shape, dtype)
+    return held
+
+
+def function(name, dtype):
+    """A function of the library for arrays of `dtype`, e.g. ``function("rmsprop", "float32")``."""
+    return getattr(library(), f"{name}_{'f64' if np.dtype(dtype) == np.float64 else 'f32'}")
+
+
+def call(name, dtype, *arguments):
+    """The result of ``function(name, dtype)`` on Python's values.
+
+    An array goes as its address and None as a null pointer, an integer as long, a float as `dtype`, a list of arrays
+    or of integers as a C array of these, a structure by reference; what is of ctypes goes as it is.
+    """
+    return function(name, dtype)(*(_argument(value, dtype) for value in arguments))
+
+
+def _argument(value, dtype):
+    if isinstance(value, np.ndarray):
+        return pointer(value)
+    if isinstance(value, (int, np.integer)):
+        return long(value)
+    if isinstance(value, float):
+        return ctypes.c_double(value) if np.dtype(dtype) == np.float64 else ctypes.c_float(value)
+    if isinstance(value, list):
+        return pointers(value) if isinstance(value[0], np.ndarray) else (long * len(value))(*value)
+    return byref(value) if isinstance(value, ctypes.Structure) else value
+
+
+def pointer(array):
+    """Address of an array's first element, None as a null pointer."""
+    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+
+
+def pointers(arrays):
+    """A C array of the addresses of `arrays`; the caller keeps the arrays alive."""
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+def element_strides(array):
+    """Strides of all axes but the last, in elements."""
+    return [stride // array.itemsize for stride in array.strides[:-1]]
+
+
+def rows_contiguous(array):
+    """The array itself when its last axis is contiguous, else a copy."""
+    contiguous = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
+    return array if contiguous and not any(s % array.itemsize for s in array.strides) else np.ascontiguousarray(array)
+
+
+def _operand(matrix):
+    """matrix as BLAS reads it: (array, leading dimension, transposed)."""
+    size = matrix.itemsize
+    for candidate, transposed in ((matrix, False), (matrix.T, True)):
+        n_rows, n_columns = candidate.shape
+        row, column = candidate.strides
+        if (column == size or n_columns == 1) and row % size == 0 and (row >= n_columns * size or n_rows == 1):
+            return candidate, max(row // size, n_columns, 1), transposed
+    copy = np.ascontiguousarray(matrix)
+    return copy, max(copy.shape[1], 1), False
+
+
+def product(A, B, out=None, add=False):
+    """``A (m, k) @ B (k, n)`` by OpenBLAS, into or added to `out` (m, n) where given; returns `out`, or a new array.
+
+    A and B, both float32 or both float64, have any strides (a transposed view costs nothing); the rows of `out` are
+    contiguous, as those of a block of columns are.  ValueError when sizes or types differ.  A single row is multiplied
+    by a loop that is bound by memory alone.
+    """
+    (m, k), n = A.shape, B.shape[1]
+    if out is None:
+        out = np.empty((m, n), A.dtype)
+    if B.shape[0] != k or out.shape != (m, n) or not A.dtype == B.dtype == out.dtype:
+        given = f"product of {A.shape} {A.dtype} and {B.shape} {B.dtype} into {out.shape} {out.dtype}"
+        raise ValueError(f"{given}: sizes and types must agree")
+    if m == 0 or n == 0 or k == 0:
+        if not add:
+            out[...] = 0
+        return out
+    if n > 1 and out.strides[1] != out.itemsize:
+        raise ValueError(f"out has strides {out.strides}; its rows must be contiguous")
+    B, ld_B, B_transposed = _operand(B)
+    if m == 1 and not B_transposed:
+        threads = num_threads() if B.nbytes > BYTES_WORTH_A_THREAD else 1
+        call("row_product", A.dtype, k, n, ld_B, np.ascontiguousarray(A[0]), B, out, add, threads)
+        return out
+    A, ld_A, A_transposed = _operand(A)
+    ld_out = out.strides[0] // out.itemsize if m > 1 else n
+    threads = threads_for(2 * m * n * k, OPERATIONS_WORTH_A_THREAD)
+    transposed = TRANSPOSED[A_transposed], TRANSPOSED[B_transposed]
+    call("product", A.dtype, *transposed, m, n, k, A, ld_A, B, ld_B, add, out, ld_out, threads)
+    return out

@@ -1,0 +1,161 @@
+"""Whole recipes trained, generated from and evaluated: the one way, for the command line, notebooks and sweeps alike.
+
+A lesson may walk through the steps that these call: `dataset`, `training`,
+`generation` and `evaluation`.
+"""
+
+import time
+from pathlib import Path
+
+from . import dataset as datasets
+from . import evaluation, generation, runs, storage, synthetic, training, world_mdn
+
+PRIMER_FRAMES = 200  # heard before free running, where a run is evaluated
+REFERENCE = "reference.npz"  # beside a dataset: its voice, described
+
+
+def prepare(recipe, recording=None, folder=None, resume=False):
+    """The dataset a run in `folder` is to be trained on.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    recording : path, optional
+        A recording, or the folder of a prepared dataset; by default the
+        built-in voice, five minutes of it, or what the recipe needs.
+    folder : path
+        The run's; a recording is prepared into its ``dataset`` folder, from
+        an equal dataset of a run beside it where there is one.
+    resume : bool
+        The run is there already: without `recording` its own dataset is taken.
+
+    Returns
+    -------
+    dataset.Dataset
+    """
+    folder = Path(folder)
+    if resume and not recording:
+        return datasets.load(runs.open_run(folder).dataset_folder)
+    if not recording:
+        recording = synthetic.built_in(seconds=synthetic.LONG_SECONDS if recipe.has_world_heads else synthetic.SECONDS)
+    if Path(recording).is_dir():
+        return datasets.load(recording)
+    if not resume:
+        runs.check_free(folder)  # before the recording is prepared into it
+    beside = sorted(folder.absolute().parent.glob("*/dataset"))
+    return datasets.prepare(recording, recipe, folder / "dataset", beside)
+
+
+def train(recipe, dataset, folder, resume=False, should_stop=lambda: False, on_stage=lambda name: None, **options):
+    """Train a recipe as `training.train` does, and do what belongs to it afterwards.
+
+    Parameters
+    ----------
+    recipe, dataset, folder, resume, should_stop
+        See `training.train`; other options are passed on to it.
+    on_stage : callable, optional
+        ``on_stage(name)`` when something else than training begins.
+
+    Yields
+    ------
+    dict
+        The columns of log.csv, a row for each epoch.
+    """
+    n_rows = 0
+    for row in training.train(recipe, dataset, folder, resume, should_stop=should_stop, **options):
+        n_rows += 1
+        yield row
+    run = runs.open_run(folder)
+    calibrated = (run.folder / "calibration.json").exists() and not n_rows
+    if recipe.has_world_heads and not should_stop() and not calibrated:
+        on_stage("calibration")
+        world_mdn.calibrate(run, dataset)
+
+
+def primer(run, source="valid", n_frames=None):
+    """Frames to prime a run with: `generation.primer_frames`, from its own dataset where `source` is a part of that."""
+    dataset = None
+    if source in datasets.SPLITS:
+        dataset = datasets.load(run.dataset_folder)
+        run.check_data(dataset)
+    return generation.primer_frames(run, dataset, source, n_frames or run.recipe.n_steps)
+
+
+def generate_pieces(
+    run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best", reject=True, filtered=True
+):
+    """As `generate`, a piece at a time."""
+    network = generation.load_network(run, checkpoint)
+    hooks = {"network": network}
+    if run.recipe.has_world_heads:
+        hooks = world_mdn.hooks(run, network, reject, filtered)
+    return generation.generate_pieces(run, seconds, frames, temperature, seed, on_frame=on_frame, **hooks)
+
+
+def generate(run, seconds, frames, *args, **options):
+    """New audio from a run, with all that its recipe has to make it a voice.
+
+    Parameters
+    ----------
+    run : runs.Run
+    seconds : float
+    frames : float32 array of shape (n_primer, n_features)
+        What it hears first, from `primer`.
+    temperature, seed, on_frame
+        See `generation.generate`.
+    checkpoint : {"best", "last"}
+    reject, filtered : bool
+        False switches rejection sampling, or the post-filter, off.
+
+    Returns
+    -------
+    float32 array of shape (round(seconds * sample_rate),), in [-1, 1]
+    """
+    return generation.joined(generate_pieces(run, seconds, frames, *args, **options))
+
+
+def reference(run, dataset):
+    """The voice of a dataset, described once for all evaluations: an `evaluation.Reference`, kept beside the dataset."""
+    path = dataset.folder / REFERENCE
+    try:
+        return evaluation.load_reference(path)
+    except (OSError, ValueError):
+        pass  # none yet, or of another version
+    recipe = run.recipe
+    voice = dataset.signal("train"), dataset.signal("test")
+    described = evaluation.reference(*voice, recipe.sample_rate, evaluation.codec_of(recipe))
+    try:
+        evaluation.save_reference(path, described)
+    except OSError:
+        pass  # a dataset that is not ours to write to
+    return described
+
+
+def evaluate(run, dataset, seconds=600.0, seed=0, temperature=1.0, on_frame=None):
+    """Generate from a run and measure everything, beside what its training knows of its losses.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset
+        What it was trained on: its train part is the voice, its test part the
+        held-out voice, its valid part the primer.
+    seconds : float
+    seed, temperature, on_frame
+        See `generation.generate`.
+
+    Returns
+    -------
+    result : dict
+        As `evaluation.evaluate`, with ``generation_x_real_time`` and what result.json says.
+    generated : float32 array of shape (n_samples,)
+    """
+    recipe, started = run.recipe, time.monotonic()
+    frames = generation.primer_frames(run, dataset, "valid", min(PRIMER_FRAMES, dataset.n_frames("valid")))
+    generated = generate(run, seconds, frames, temperature, seed, on_frame)
+    speed = seconds / (time.monotonic() - started)
+    voice = reference(run, dataset)
+    result = evaluation.evaluate(voice, generated, recipe.frame_length if recipe.is_raw else None)
+    ceilings = evaluation.ceilings(voice, dataset.signal("test"))
+    result.update({f"fd_{name}": value for name, value in ceilings.items()})
+    return {**result, "generation_x_real_time": speed, **(run.result() or {})}, generated

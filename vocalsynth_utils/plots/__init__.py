@@ -1,0 +1,24 @@
+"""Every figure: each function returns the axes it drew on.
+
+Parameters they share: `ax`, the matplotlib axes to draw on (`axes`, an array of them, where there are several panels),
+by default those of a new figure; `title`, above them; `sr`, the sample rate in Hz; `y`, a signal, float array
+of shape (n_samples,), full scale 1. What is compared comes as a dict, by the names that the legend shows. What a
+parameter must be stands beside it; anything else is refused with a ValueError that says what it was.
+
+Reference is grey, generated orange, train blue, valid red, baselines are dashed. `plots.widgets`, a frame explorer and
+a training dashboard, is not imported here, for it needs ipywidgets: ``from vocalsynth_utils.plots import widgets``.
+"""
+
+from .curves import cost_growth, error_in_frame, gradient_sizes, learning_curve
+from .diagrams import frame_view, framing, unrolled_network
+from .free_running import attractor, continuation, levels, recurrence, survival
+from .signals import comparison, scaling_histograms, spectrogram, waveform, waveform_and_spectrogram
+from .style import COLOURS
+from .sweep_figures import dots, learning_curves, remedies
+
+__all__ = ["COLOURS"]
+__all__ += ["cost_growth", "error_in_frame", "gradient_sizes", "learning_curve"]
+__all__ += ["frame_view", "framing", "unrolled_network"]
+__all__ += ["attractor", "continuation", "levels", "recurrence", "survival"]
+__all__ += ["comparison", "scaling_histograms", "spectrogram", "waveform", "waveform_and_spectrogram"]
+__all__ += ["dots", "learning_curves", "remedies"]

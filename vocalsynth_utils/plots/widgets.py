@@ -1,0 +1,174 @@
+"""Two things to play with in a notebook: a frame explorer and a training dashboard.
+
+Figures are drawn without pyplot, which belongs to the notebook's own thread, and reach the page as PNG images.
+What a widget shows by default is also a plain figure: `plots.frame_view`, `plots.learning_curve`.
+"""
+
+import io
+import threading
+import time
+
+import ipywidgets
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from ..audio import player
+from .curves import learning_curve
+from .diagrams import frame_view
+
+REDRAW_SECONDS = 0.5
+
+
+def png(draw, size):
+    """A figure as PNG bytes: ``draw(figure)`` draws it, `size` is in inches."""
+    figure, out = Figure(figsize=size, layout="constrained", dpi=90), io.BytesIO()
+    draw(figure)
+    figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def _image():
+    """A place for a figure, no wider than the page."""
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+
+
+def _slider(description, n):
+    """A slider from 0 to n - 1 that acts when it is let go."""
+    options = {"layout": ipywidgets.Layout(width="95%"), "continuous_update": False}
+    return ipywidgets.IntSlider(min=0, max=max(n - 1, 0), description=description, **options)
+
+
+class FrameExplorer(ipywidgets.VBox):
+    """Sliders that walk through sequences and frames, with picture and sound.
+
+    Parameters
+    ----------
+    X : float array of shape (n_sequences, n_steps, frame_length), full scale 1; read as it is looked at
+    """
+
+    def __init__(self, X, sr=16000):
+        self._X, self._sr = X, sr
+        self._picture, self._sound = _image(), ipywidgets.HTML()
+        self.sequence, self.step = _slider("sequence", len(X)), _slider("frame", X.shape[1] if X.ndim == 3 else 1)
+        super().__init__([self.sequence, self.step, self._picture, self._sound])
+        self.sequence.observe(lambda change: (self._look(), self._listen()), names="value")
+        self.step.observe(lambda change: self._look(), names="value")
+        self._look()
+        self._listen()
+
+    def __repr__(self):
+        return f"<FrameExplorer of {len(self._X)} sequences>"
+
+    def _look(self):
+        """Show the chosen frame."""
+        chosen = self._X, self.sequence.value, self.step.value, self._sr
+        draw = lambda figure: frame_view(*chosen, figure.subplot_mosaic("ss;fp").values())
+        self._picture.value = png(draw, (9, 4))
+
+    def _listen(self):
+        """A player for the chosen sequence, its first minute at most."""
+        i = self.sequence.value
+        y = self._X[i].reshape(-1)[: 60 * self._sr]
+        self._sound.value = player(y, self._sr, f"sequence {i}, {len(y) / self._sr:.1f} s")._repr_html_()
+
+
+class Dashboard(ipywidgets.VBox):
+    """Progress, a live learning curve and a Stop button for a training that runs in its own thread.
+
+    A cell that blocks never lets a button fire: `start` returns at once, `wait` is for a later cell, as in
+    ``board = Dashboard(...).start()`` and then ``rows = board.wait()``. The epochs so far are `rows`, a list of dict.
+
+    Parameters
+    ----------
+    train : callable, or iterable of rows of log.csv
+        Called as ``train(should_stop=..., on_batch=...)`` it returns one, as
+        ``lambda **hooks: training.train(recipe, dataset, folder, **hooks)`` does.
+    n_epochs : int
+    variance, baselines : as `plots.learning_curve`
+    """
+
+    def __init__(self, train, n_epochs, variance=1.0, baselines=None):
+        self.rows, self.error = [], None
+        self._train, self._n_epochs, self._variance, self._baselines = train, n_epochs, variance, baselines
+        self._stop, self._thread, self._drawn = threading.Event(), None, 0.0
+        self._progress = ipywidgets.FloatProgress(min=0, max=n_epochs, layout=ipywidgets.Layout(width="60%"))
+        self._button = ipywidgets.Button(description="Stop", icon="stop", tooltip="End after this batch", disabled=True)
+        self._button.on_click(lambda button: self.stop())
+        self._line, self._curve = ipywidgets.HTML("not started"), _image()
+        super().__init__([ipywidgets.HBox([self._progress, self._button]), self._line, self._curve])
+
+    def __repr__(self):
+        return f"<Dashboard of {self._n_epochs} epochs>"
+
+    def start(self):
+        """Display the dashboard and begin; returns itself at once."""
+        if self._thread is not None:
+            raise RuntimeError("this dashboard has been started already; make a new one")
+        display(self)  # before anything changes: from here on only traits are updated
+        self._button.disabled = False
+        self._line.value = "compiling ..."
+        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self):
+        """Ask the training to end; it does after the batch in progress."""
+        self._stop.set()
+        self._button.disabled = True
+
+    def wait(self):
+        """Wait for the end and return the rows, or raise what the training raised.
+
+        Kernel > Interrupt stops the training like the button.
+        """
+        if self._thread is None:
+            raise RuntimeError("the dashboard has not been started; call start() first")
+        while self._thread.is_alive():
+            try:
+                self._thread.join(0.2)
+            except KeyboardInterrupt:
+                self.stop()
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+    def _work(self):
+        """What the worker thread does."""
+        rows = self._train
+        try:
+            if callable(rows):
+                rows = rows(should_stop=self._stop.is_set, on_batch=self._on_batch)
+            for row in rows:
+                self.rows.append(row)
+                self._show(f"epoch {row['epoch']} of {self._n_epochs}, {self._time_left()} left")
+                if self._stop.is_set():
+                    break
+        except Exception as e:  # of any kind: it is raised again in `wait`, in the notebook's own thread
+            self.error = e
+        finally:
+            if hasattr(rows, "close"):
+                rows.close()  # a generator gives up its run folder now, not when it is collected
+            self._button.disabled = True
+            ended = f"failed: {self.error}" if self.error else "stopped" if self._stop.is_set() else "finished"
+            self._show(f"{ended} after {len(self.rows)} epochs", now=True)
+
+    def _on_batch(self, done, n_batches):
+        """Progress within an epoch."""
+        self._progress.value = len(self.rows) + min(1.0, done / max(n_batches, 1))
+
+    def _time_left(self):
+        """From the mean duration of the last epochs, as text."""
+        recent = [r["duration"] for r in self.rows[-10:] if r.get("duration")]
+        seconds = (self._n_epochs - len(self.rows)) * sum(recent) / max(len(recent), 1)
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+    def _show(self, text, now=False):
+        """Update line, bar and curve; the curve at most twice a second."""
+        if not now and time.monotonic() - self._drawn < REDRAW_SECONDS:
+            return
+        self._line.value = text.replace("&", "&amp;").replace("<", "&lt;")
+        self._progress.value = len(self.rows)
+        if self.rows:
+            losses = self.rows, self._variance, self._baselines
+            self._curve.value = png(lambda figure: learning_curve(*losses, figure.add_subplot()), (9, 3.4))
+        self._drawn = time.monotonic()

@@ -1,0 +1,237 @@
+"""Recipe: everything that decides what a run does, as frozen data in which nothing contradicts itself."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from .choices import check_choice, check_known
+
+CHOICES = {
+    "features": ("raw", "fft", "world", "logmel"),
+    "scaling": ("mean", "minmax", "std", "standardise", "none"),
+    "lstm": ("fused", "fused-lasagne-0.1", "lasagne", "lasagne-0.1"),
+    "nonlinearity": ("tanh", "rectify", "sigmoid"),
+    "loss": ("mse", "mixture", "residual-mixture", "world"),
+    "optimiser": ("rmsprop", "sgd", "nesterov", "adagrad", "adam"),
+    "schedule": ("constant", "cosine"),
+    "best_by": ("valid_loss", "free_run", "last"),
+}
+
+
+class Contradiction(ValueError):
+    """Values that are each fine and do not go together."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment's settings; the defaults are those of the headline run of 2016."""
+
+    name: str
+    purpose: str = ""
+    # what one step of the network sees
+    sample_rate: int = 16000  # Hz
+    features: str = "raw"  # what a frame holds
+    frame_length: int = 16000  # samples from one step of the network to the next
+    scaling: str = "mean"  # (x - mean) / (max - min), the second version of 2016
+    # how the recording is cut into sequences
+    n_steps: int = 50  # frames in a sequence
+    n_offsets: int = 1  # shifted copies of the recording
+    batches_per_epoch: int = 0  # 0: every sequence once; else this many batches from random positions
+    stateful: bool = False  # carry the state from one batch to the next, which continues it
+    # the network
+    n_units: tuple[int, ...] = (600, 600, 600)
+    lstm: str = "fused"  # or "lasagne" (scan); "fused-lasagne-0.1" or "lasagne-0.1" with that release's own output gate
+    peepholes: bool = True
+    forget_bias: float = 0.0
+    nonlinearity: str = "tanh"
+    input_noise: float = 0.0  # standard deviation, in units of the data's
+    input_dropout: float = 0.0  # probability of zeroing an input
+    # scheduled sampling: probability of hearing the true frame, from 1 in the first epoch to this in the last
+    p_teacher: float = 1.0
+    free_steps: int = 0  # so many inputs at the end of each training sequence are the network's own predictions
+    # what is minimised, and how
+    loss: str = "mse"  # or the negative log-likelihood of a mixture density
+    n_mixtures: int = 0  # Gaussians in it; 1 is a plain Gaussian
+    optimiser: str = "rmsprop"
+    learning_rate: float = 0.01
+    schedule: str = "constant"  # of the learning rate; "cosine" falls to 3 % by the last epoch
+    warmup: int = 0  # updates over which the learning rate rises from 0
+    momentum: float = 0.0  # 2016 set 0.9 everywhere and applied it nowhere
+    rho: float = 0.9  # RMSProp's memory
+    epsilon: float = 1e-6  # inside RMSProp's root
+    grad_clipping: float = 0.0  # bound on each gate's gradient; 0: none
+    gradient_steps: int = 0  # truncated backpropagation through this many steps; 0: all
+    max_norm: float = 0.0  # bound on the norm of the whole gradient; 0: none
+    n_batch: int = 16  # sequences in a batch
+    n_epochs: int = 2000
+    patience: int = 0  # stop after this many epochs without a better one; 0: never
+    # which epoch is kept as best: lowest valid loss, lowest error in "free_run", or the "last" one
+    best_by: str = "valid_loss"
+    seed: int = 0
+    # when it runs free
+    limits: bool = True  # keep every feature within the training voice's range; raw samples have none
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        for message in _contradictions(self):
+            raise Contradiction(message)
+
+    @property
+    def is_raw(self):
+        """True where a frame holds the samples themselves."""
+        return self.features == "raw"
+
+    @property
+    def draws(self):
+        """True where the next frame is drawn from a density, not predicted as its mean."""
+        return self.loss != "mse"
+
+    @property
+    def has_world_heads(self):
+        """True where pitch, voicing and envelope have a density each."""
+        return self.loss == "world"
+
+    def loss_unit(self, variance):
+        """What a loss is divided by for a person to read: the data's variance, or 1 for a likelihood in nats."""
+        return 1.0 if self.draws else variance
+
+    def replace(self, **changes):
+        """A copy with some fields changed; raises ValueError on an unknown field or a bad value."""
+        return dataclasses.replace(self, **_known_fields(changes))
+
+    def to_dict(self):
+        """The recipe as plain data that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`; an unknown field is an error."""
+        if not isinstance(values, dict):
+            raise ValueError("a recipe is an object with a value for each field")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in _known_fields(values).items()})
+
+
+_FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
+_LEAST_WHOLE = {"n_steps": 2, **dict.fromkeys(("sample_rate", "frame_length", "n_offsets", "n_batch", "n_epochs"), 1)}
+_MOST_WHOLE = 2**31 - 1  # what every library underneath takes for a size or a seed
+_LEAST, _MOST = 1e-30, 1e30  # of a float's size: squares of it matter in float32, and beyond these are 0 or infinite
+_MOST_LAYERS = 16  # a network of more takes minutes to compile
+_MOST_SEQUENCES = 10**7  # of an epoch from random positions: their places are drawn before it begins
+_READ_BY = {"momentum": ("rmsprop", "sgd", "nesterov"), "rho": ("rmsprop",), "epsilon": ("rmsprop", "adagrad")}
+
+
+def _known_fields(values):
+    for name in values:
+        check_known("recipe field", name, _FIELDS)
+    return values
+
+
+def _checked(field, value):
+    """The value in the field's own type, or ValueError with the remedy."""
+    name, kind = field.name, field.type
+    if name in CHOICES:
+        return check_choice(name, value, CHOICES[name])
+    if name == "n_units":
+        fine = isinstance(value, (tuple, list)) and 0 < len(value) <= _MOST_LAYERS
+        fine = fine and all(type(n) is int and 0 < n <= _MOST_WHOLE for n in value)
+        each = "one whole number above 0 for each layer, as in 600,600,600"
+        remedy = f"hold {each}, and at most {_MOST_LAYERS} of them"
+    elif kind is bool:
+        fine, remedy = type(value) is bool, "be true or false"
+    elif kind is int:
+        least = _LEAST_WHOLE.get(name, 0)
+        fine = type(value) is int and least <= value <= _MOST_WHOLE
+        remedy = f"be a whole number from {least} to {_MOST_WHOLE}"
+    elif kind is float:
+        fine = type(value) in (int, float)
+        size = abs(value) if fine and name == "forget_bias" else value
+        fine = fine and (size == 0 or _LEAST <= size <= _MOST)
+        remedy = f"be 0, or a number from {_LEAST:g} to {_MOST:g}"
+    else:
+        fine, remedy = type(value) is str, "be text"
+    if not fine:
+        raise ValueError(f"{name}={value!r:.80} must {remedy}")
+    return tuple(value) if name == "n_units" else kind(value)
+
+
+def _contradictions(r):
+    """A line for each two settings that do not go together; one that would silently do nothing is among them."""
+    sequences, free = f"sequences of n_steps={r.n_steps}", f"free_steps={r.free_steps}"
+    if r.batches_per_epoch * r.n_batch > _MOST_SEQUENCES:
+        of = f"batches_per_epoch={r.batches_per_epoch} of n_batch={r.n_batch}"
+        yield f"{of} are too many sequences for an epoch; use at most {_MOST_SEQUENCES}, and more epochs"
+    if r.learning_rate == 0:
+        yield "learning_rate=0 trains nothing; use a number above 0"
+    if r.input_dropout >= 1:
+        yield f"input_dropout={r.input_dropout} drops every input; use a probability below 1"
+    if r.momentum >= 1:
+        yield f"momentum={r.momentum} never forgets and diverges; use a number below 1"
+    if r.optimiser == "nesterov" and not r.momentum:
+        yield "optimiser='nesterov' with momentum=0 is plain sgd; set momentum, e.g. 0.9"
+    if r.batches_per_epoch and r.n_offsets > 1:
+        yield f"n_offsets={r.n_offsets} has no effect on random positions; set batches_per_epoch=0 or n_offsets=1"
+    if r.stateful and (r.batches_per_epoch or r.n_offsets > 1):
+        yield "stateful=true needs each batch to continue the one before; set batches_per_epoch=0 and n_offsets=1"
+    for name, optimisers in _READ_BY.items():
+        value, default = getattr(r, name), _FIELDS[name].default
+        if value != default and r.optimiser not in optimisers:
+            yield f"{name}={value:g} has no effect on optimiser={r.optimiser!r}; set {name}={default:g}"
+    if r.optimiser in _READ_BY["rho"] and r.rho >= 1:
+        yield f"rho={r.rho} never takes in a gradient; use a number below 1"
+    if r.optimiser in _READ_BY["epsilon"] and r.epsilon == 0:
+        yield "epsilon=0 divides by zero where a gradient is zero; use a number above 0, as in 1e-12"
+    if 0 < r.n_steps - 1 <= r.gradient_steps:  # the last frame of a sequence is only predicted
+        fewer = f"use fewer than {r.n_steps - 1}, or 0 for all"
+        yield f"gradient_steps={r.gradient_steps} truncates nothing in {sequences}; {fewer}"
+    if r.lstm.endswith("lasagne-0.1") and not r.peepholes:
+        differs = f"lstm={r.lstm!r} differs in the output gate's peephole alone"
+        yield f"{differs}, and peepholes=false leaves none; set lstm='fused' or peepholes=true"
+    if r.p_teacher > 1:
+        yield f"p_teacher={r.p_teacher} is no probability; use a number from 0 to 1"
+    if r.p_teacher < 1 and r.n_epochs == 1:
+        yield f"p_teacher={r.p_teacher} is reached in the last epoch, from 1 in the first; use n_epochs of at least 2"
+    if r.p_teacher < 1 and r.n_steps - r.free_steps < 3:
+        nothing = f"p_teacher={r.p_teacher} has no frame to replace in {sequences} with {free}"
+        yield f"{nothing}; use more steps, or fewer free ones"
+    if r.free_steps and r.draws:
+        yield f"{free} feeds back what is predicted, loss={r.loss!r} draws it; use loss='mse', or p_teacher"
+    if r.free_steps > r.n_steps - 2:
+        yield f"{free} leaves no true frame in {sequences}; use <= {r.n_steps - 2}"
+    if r.free_steps and (r.stateful or r.gradient_steps):
+        neither = f"neither with stateful=true nor with gradient_steps={r.gradient_steps}"
+        yield f"{free} goes {neither}; set these to false and 0"
+    if r.draws != (r.n_mixtures > 0):
+        mixtures = f"n_mixtures={r.n_mixtures} does not go with loss={r.loss!r}"
+        yield f"{mixtures}; a mixture needs at least 1, a mean squared error has none (0)"
+    if r.has_world_heads and r.features != "world":
+        yield f"loss='world' needs features='world', not {r.features!r}"
+    if r.features in ("world", "logmel") and r.scaling != "standardise":
+        mixes = f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart"
+        yield f"{mixes}; set scaling='standardise'"
+    if r.is_raw and not r.limits:
+        yield "limits=false has no effect on raw samples, which have none; leave it out"
+    if r.patience and r.patience > r.n_epochs - 2:
+        never = f"patience={r.patience} never ends a run of n_epochs={r.n_epochs}"
+        yield f"{never}; use a patience of at most n_epochs - 2, or 0"
+    if r.patience and r.best_by == "last":
+        yield f"patience={r.patience} never ends a run whose best epoch is the last; set best_by or patience=0"
+    if r.is_raw and r.scaling == "standardise":
+        yield "scaling='standardise' is for features of many dimensions; for raw samples set scaling='std'"
+
+
+def parse_setting(text):
+    """``"field=value"`` from a command line as ``(field, value)`` in the field's type, or ValueError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r:.80} is no setting; write field=value, as in n_epochs=100")
+    kind = _FIELDS[check_known("recipe field", name, _FIELDS)].type
+    try:
+        if name == "n_units":
+            return name, tuple(int(n) for n in value.replace("x", ",").split(",") if n)
+        if kind is bool:
+            return name, {"true": True, "false": False}[value.lower()]
+        return name, kind(value)
+    except (ValueError, KeyError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}
+        expected = expected.get(kind, "whole numbers, as in 600,600,600")
+        raise ValueError(f"{name}={value:.80} must be {expected}") from None

@@ -1,0 +1,300 @@
+"""A run's folder: its recipe, its log, its checkpoints.
+
+``recipe.json``        the recipe, the scaling and variance of the data, and where the data is
+``log.csv``            one row per epoch
+``best.npz``           parameters and optimiser state of the best epoch, by the recipe's `best_by`
+``last.npz``           the same after the last whole epoch, from which training resumes, and the log up to it
+``best-previous.npz``, ``last-previous.npz``  what these were before, used when they are damaged
+``result.json``        test loss and baselines, once training has ended
+
+Everything but the log is written beside and renamed over.  The log is what
+`last.npz` says it is: resuming writes it anew.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import features, preprocessing, storage
+from ..recipes import Recipe
+from ..storage import atomic, link, remove_unfinished, sync_folder
+from . import checkpoints
+
+LOG = "log."  # what a checkpoint's names of log columns begin with
+INSTEAD = {
+    "last": ("last-previous",),
+    "best": ("best-previous", "last", "last-previous"),
+}  # where a checkpoint is damaged
+
+
+class Run(NamedTuple):
+    """An opened run.
+
+    `data` holds what was known of the training data: ``folder`` (relative to
+    the run where it lies inside it), ``scaling``, ``variance``, ``n_features``,
+    ``limits``, ``ranges``.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: dict
+
+    @property
+    def scaling(self):
+        """The scaling that generated frames are undone with."""
+        return preprocessing.Scaling.from_json(self.data["scaling"])
+
+    @property
+    def dataset_folder(self):
+        """Where the dataset was when the run was made."""
+        return storage.real_path(self.folder / self.data["folder"])
+
+    @property
+    def limits(self):
+        """What generated frames are kept between, [low, high] in scaled units; None where its recipe has no limits."""
+        return self.data["limits"] if self.recipe.limits else None
+
+    def check_data(self, dataset):
+        """Raise ValueError where a dataset is not the one this run was made of; to the last digits, which machines differ in."""
+        now = _known(dataset, self.folder)
+        pairs = [(self.data[name], now[name]) for name in ("variance", "n_features", "ranges")]
+        pairs += [(self.data["scaling"][name], now["scaling"][name]) for name in now["scaling"] if name != "kind"]
+        arrays = [(np.ravel(was), np.ravel(is_now)) for was, is_now in pairs]
+        if not all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=0) for a, b in arrays):
+            raise ValueError(
+                f"{dataset.folder} is not what the run in {self.folder} was trained on; name that by --data, or start another run"
+            )
+
+    def log(self):
+        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
+        try:
+            text = storage.read_bytes(self.folder / "log.csv").decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        rows = []
+        with contextlib.suppress(csv.Error, TypeError, ValueError):
+            for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+                rows.append({name: _number(value) for name, value in row.items()})
+        return rows
+
+    def write_log(self, rows):
+        """Replace log.csv by these rows, whole or not at all."""
+        if not rows:
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / "log.csv").unlink()
+            return
+        with atomic(self.folder / "log.csv", "w") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def append_log(self, row):
+        """Add one row to log.csv; not synced, for the checkpoint holds it too."""
+        path = self.folder / "log.csv"
+        try:
+            with open(path, "a", newline="") as file:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            storage.name_file(error, path)
+            raise
+
+    def save(self, name, arrays, rows=(), **meta):
+        """Write checkpoint `name` ("best" or "last"), beside and renamed over; what it was before is kept as NAME-previous.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+        rows : list of dict
+            The log up to this epoch.
+        **meta
+            Plain data kept beside them: ``epoch=3``.
+        """
+        columns = {LOG + column: np.array([row[column] for row in rows]) for column in (rows[0] if rows else ())}
+        with atomic(self.path(name), "wb") as file:
+            checkpoints.write(file, {**arrays, **columns}, dict(meta, recipe=self.recipe.to_dict(), data=self.data))
+            if self.path(name).exists():
+                link(self.path(name), self.path(f"{name}-previous"))
+
+    def keep_as_best(self):
+        """Let best.npz be what last.npz is now, without copying it.
+
+        Not synced: after a power cut `settle` does it again.
+        """
+        best, last = self.path("best"), self.path("last")
+        if best.exists() and not best.samefile(last):
+            link(best, self.path("best-previous"))
+        link(last, best)
+
+    def load(self, name, keep=lambda name: True):
+        """Arrays and meta data of a checkpoint, as `checkpoints.read`; where it is damaged or missing, of the one before it, with a warning.
+
+        Raises
+        ------
+        ValueError
+            When none of them is whole.
+        """
+        try:
+            return checkpoints.read(self.path(name), keep)
+        except ValueError as error:
+            for other in INSTEAD[name]:
+                with contextlib.suppress(ValueError):
+                    arrays, meta = checkpoints.read(self.path(other), keep)
+                    warnings.warn(
+                        f"{str(error).rpartition(';')[0]}; {other}.npz, of epoch {meta['epoch']}, is used instead",
+                        stacklevel=2,
+                    )
+                    return arrays, meta
+            raise
+
+    def settle(self, last_epoch, best_epoch):
+        """After an interruption: let last.npz and best.npz be of these epochs, from whichever checkpoint is."""
+        epochs = {name: self._epoch(name) for name in ("last", "last-previous", "best", "best-previous")}
+        for name, epoch in (("last", last_epoch), ("best", best_epoch)):
+            if epochs[name] != epoch:
+                for other in (other for other, has in epochs.items() if has == epoch):
+                    link(self.path(other), self.path(name))
+                    break
+
+    def path(self, name):
+        """The file of a checkpoint."""
+        return self.folder / f"{name}.npz"
+
+    def _epoch(self, name):
+        """The epoch of a checkpoint, or None where it is not whole."""
+        try:
+            return checkpoints.read(self.path(name), keep=lambda _: False)[1]["epoch"]
+        except ValueError:
+            return None
+
+    def result(self):
+        """What result.json says: numbers, or lists or dicts of numbers, by name; None before training has ended."""
+        path = self.folder / "result.json"
+        try:
+            result = storage.read_json(path)
+        except FileNotFoundError:
+            return None
+        for value in result.values():
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            if not all(v is None or type(v) in (int, float) for v in parts):
+                raise ValueError(
+                    f"{path} holds something else than numbers; remove it, and train with --resume to have it made again"
+                )
+        return result
+
+
+def check_free(folder):
+    """Raise ValueError where a new run would meet an old one, or a file."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another folder for the run")
+    if (folder / "recipe.json").exists():
+        raise ValueError(
+            f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume "
+            "(resume=True in a notebook), or choose another folder"
+        )
+
+
+def create(folder, recipe, dataset):
+    """Start a run in a new folder.
+
+    Raises
+    ------
+    ValueError
+        As `check_free`.
+    """
+    check_free(folder)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = _known(dataset, folder)
+    with atomic(folder / "recipe.json", "w") as file:
+        json.dump({"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance}, file, indent=1)
+    sync_folder(folder.parent)
+    return Run(folder, recipe, data)
+
+
+def open_run(folder):
+    """Open a run that was started before; ValueError when there is none."""
+    path = Path(folder) / "recipe.json"
+    try:
+        meta = storage.read_json(path)
+        recipe = Recipe.from_dict(meta["recipe"])
+        return Run(Path(folder), recipe, _checked_data(meta["data"], recipe))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None
+    except (KeyError, TypeError, ValueError) as error:
+        if _is_old(path):
+            raise ValueError(
+                f"{folder} is a run of an older version; convert it: {checkpoints.CONVERT} {folder}"
+            ) from None
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
+
+
+def _is_old(path):
+    """Whether a recipe.json is of the version whose limits were called clamp and bounds."""
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+        meta = storage.read_json(path)
+        return "clamp" in meta["recipe"] or "bounds" in meta["data"]
+    return False
+
+
+def _checked_data(data, recipe):
+    """What recipe.json says of the training data, or ValueError where that cannot be of this recipe."""
+    n_features = features.n_features(recipe)
+    shape = () if recipe.is_raw else (n_features,)
+    if not isinstance(data["folder"], str) or data["n_features"] != n_features:
+        raise ValueError(
+            f"data has the folder {data['folder']!r:.80} and n_features={data['n_features']!r:.80}, the recipe has {n_features}"
+        )
+    preprocessing.Scaling.from_json(data["scaling"], shape)
+    preprocessing.checked_limits(data["limits"], shape)
+    storage.numbers(data["variance"], (), "variance")
+    storage.numbers(data["ranges"], (3, 2), "ranges")
+    return data
+
+
+def logged(arrays):
+    """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
+    columns = {
+        name[len(LOG) :]: array.tolist() for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1
+    }
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold a run's folder for writing; ValueError when another process does."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        with storage.locked(Path(folder) / ".lock"):
+            remove_unfinished(folder)
+            yield
+    except BlockingIOError:
+        raise ValueError(f"{folder} is in use by another process; wait for it, or choose another folder") from None
+
+
+def _known(dataset, folder):
+    """What a run in `folder` keeps of its dataset, as plain data."""
+    path = os.path.relpath(storage.real_path(dataset.folder), storage.real_path(folder))
+    ranges = [list(dataset.ranges[split]) for split in ("train", "valid", "test")]
+    numbers = {"variance": dataset.variance, "n_features": dataset.n_features}
+    return {"folder": path, "scaling": dataset.scaling.to_json(), **numbers, "limits": dataset.limits, "ranges": ranges}
+
+
+def _number(text):
+    """A log cell as int, float or bool."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,138 @@
+"""The moments of a sound's cepstra, and what must be done to frames that their sound has those of the voice.
+
+The vocoder colours what it synthesises, and an envelope that moves makes a sound
+that moves otherwise, so frames distributed as the voice's do not yet sound like it.
+Sound costs more than frames; a sample of them is synthesised.
+
+References
+----------
+W. Cochran, "Sampling Techniques", 3rd ed., Wiley 1977, ch. 7: regression estimators.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+
+from .. import features
+from ..evaluation import descriptors
+from ..evaluation.descriptors import N_MFCC
+from ..features import LOG_F0, N_ENVELOPE, VOICING, mel, world
+from .moments import AffineMap, Gaussian, transport
+
+PIECE_SECONDS = 15  # of sound whose pitch is tracked at a time
+
+
+class CepstralMoments(NamedTuple):
+    """Of a sound's mel-frequency cepstrum, (n_mfcc,), and of its slopes."""
+
+    cepstra: Gaussian
+    slopes: Gaussian
+
+    @property
+    def known(self):
+        """Whether there was sound enough."""
+        return self.cepstra.known and self.slopes.known
+
+
+def cepstral_moments(y, sr, std):
+    """The `CepstralMoments` of a sound (n_samples,), full scale 1; `std` is the recording's, which levels are relative to."""
+    return CepstralMoments(*map(Gaussian.fit, _cepstra(y, sr, std)))
+
+
+def moments_of_all(y, sample, frames, recipe, std):
+    """The `CepstralMoments` that all generated frames would have, of which some have become sound.
+
+    A sample is by chance of other vowels and of another pitch than the whole.  Cepstra follow the frames in time,
+    so how they do is found by least squares on the sample, and applied to all.  The slopes are the sample's.
+
+    Parameters
+    ----------
+    y : float array of shape (n_samples,)
+        The sample's sound.
+    sample : float array of shape (n_frames, n_features)
+        Its WORLD frames, not scaled.
+    frames : list of float arrays (n_frames, n_features)
+        All of them, in pieces.
+    recipe : Recipe
+    std : float
+        See `cepstral_moments`.
+    """
+    cepstra, slopes = _cepstra(y, recipe.sample_rate, std)
+    predictors = _predictors(sample, recipe)[: len(cepstra)]
+    cepstra = cepstra[: len(predictors)].astype(np.float64)
+    own = Gaussian.fit(cepstra)
+    if own.known:
+        everywhere = Gaussian.fit(np.concatenate([_predictors(piece, recipe) for piece in frames]))
+        of_sample = Gaussian.fit(predictors)
+        follows = np.linalg.lstsq(predictors - of_sample.mean, cepstra - own.mean, rcond=None)[0]
+        chance = of_sample.mean - everywhere.mean, of_sample.covariance - everywhere.covariance
+        own = Gaussian(own.mean - chance[0] @ follows, own.covariance - follows.T @ chance[1] @ follows)
+    return CepstralMoments(own, Gaussian.fit(slopes))
+
+
+def _cepstra(y, sr, std):
+    """Mel-frequency cepstrum of a sound, and its slopes, every 10 ms: (n, n_mfcc) each."""
+    y = np.clip(y, -1, 1).astype(np.float32, copy=False)
+    y /= np.float32(std)
+    timbre = descriptors.timbre(descriptors.bands(y, sr))
+    return timbre[:, :N_MFCC], timbre[:, N_MFCC:]
+
+
+def _predictors(frames, recipe):
+    """What frames (n_frames, n_features) say of the cepstra at their times: envelope, voicing, pitch: (n, n_envelope + 2)."""
+    voiced = frames[:, VOICING] > 0.5
+    said = np.column_stack([frames[:, -N_ENVELOPE:], voiced, voiced * frames[:, LOG_F0]])
+    frame_seconds, window = recipe.frame_length / recipe.sample_rate, descriptors.FRAME_SECONDS
+    n = max(0, int(((len(frames) - 1) * frame_seconds - window / 2) / descriptors.FRAME_HOP + 1))
+    at = (window / 2 + descriptors.FRAME_HOP * np.arange(n)) / frame_seconds
+    before = np.minimum(at.astype(int), len(frames) - 2)
+    late = (at - before)[:, None]
+    return (1 - late) * said[before] + late * said[before + 1]
+
+
+def voiced_share(y, sr):
+    """Share of the rows of a sound, (n_samples,), in which the tracker finds a pitch."""
+    chunk = PIECE_SECONDS * sr
+    pieces = range(0, len(y), chunk)
+    return float(
+        np.mean(np.concatenate(features.over_cores(lambda i: descriptors.pitch(y[i : i + chunk], sr), pieces)) > 0)
+    )
+
+
+def match_moments(wanted, measured, envelope, sr):
+    """What must still be done to frames that their sound's `CepstralMoments` are those wanted.
+
+    Parameters
+    ----------
+    wanted, measured : CepstralMoments
+    envelope : float array of shape (n_envelope,)
+        The mean of the generated frames.
+    sr : int, Hz
+
+    Returns
+    -------
+    more : AffineMap
+        Of the envelope, voiced or not.
+    smoother : float64 array of shape (n_envelope, n_envelope)
+        Symmetric; to be added to how much it is smoothed.
+    """
+    if not (wanted.known and measured.known):
+        return AffineMap.identity(), np.zeros((N_ENVELOPE, N_ENVELOPE))
+    E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
+    back = np.linalg.pinv(E)
+    move = transport(wanted.cepstra, measured.cepstra)
+    stretch = move.matrix - np.eye(N_MFCC)
+    shift = (move.shift + (measured.cepstra.mean - envelope @ E) @ stretch) @ back
+    more = AffineMap(shift, np.eye(N_ENVELOPE) + E @ stretch @ back)
+    # cautious: slopes follow a third to a half of it
+    smoother = E @ (np.eye(N_MFCC) - transport(wanted.slopes, measured.slopes).matrix) @ back
+    return more, (smoother + smoother.T) / 2
+
+
+def cepstrum_of_envelope(sr):
+    """How the mel-frequency cepstrum follows WORLD's coded envelope, both linear in log power: (n_envelope, n_mfcc)."""
+    spectra = world.unit_spectra(sr)
+    filters = mel.mel_filters(descriptors.N_BANDS, 2 * (spectra.shape[1] - 1), sr)
+    bands = (spectra[1:] - spectra[0]) @ (filters / filters.sum(axis=1, keepdims=True)).T
+    return scipy.fft.dct(bands, norm="ortho")[:, :N_MFCC]

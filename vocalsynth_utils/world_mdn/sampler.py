@@ -1,0 +1,125 @@
+"""Chains of WORLD frames drawn in C++: `generation.GraphSampler` without a trip through Python at each frame.
+
+The equations are those of `losses.WorldHead` and `fused.layers`; the same random
+numbers give the same frames as the compiled graph, up to rounding.
+"""
+
+import ctypes
+
+import numpy as np
+
+from .. import generation, losses
+from ..fused import FusedLSTMLayer, native
+from ..fused.layers import KINDS
+from .rejection import Judged
+
+_p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+
+
+def _structure(name, **fields):
+    """A C structure of these fields."""
+    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+_Layer = _structure("_Layer", shape=_p, workspace=_p, n_units=_long)
+_Dense = _structure("_Dense", n_inputs=_long, n_outputs=_long, rectified=_long, packed=_p, b=_p, out=_p)
+_SIZES = dict.fromkeys(("n_layers", "n_mixtures", "n_envelope"), _long)
+_PARTS = dict.fromkeys(("layers", "voicing", "pitch", "envelope", "given"), _p)
+_NUMBERS = ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", "pitch_temperature", "temperature")
+_Network = _structure("_Network", **_SIZES, **_PARTS, **dict.fromkeys(_NUMBERS, _float), low=_p, high=_p)
+
+
+def can_sample(network):
+    """True for a network that `WorldSampler` can run: fused LSTM layers under a `WorldHead`."""
+    fused = all(isinstance(layer, FusedLSTMLayer) for layer in network.lstms)
+    return isinstance(network.head, losses.WorldHead) and fused
+
+
+def world_sampler(network, step, primers, numbers, temperature=1.0, limits=None, rejection=None):
+    """As `generation.graph_sampler`: a `WorldSampler`, or the graph's where that cannot run; with `rejection` where given."""
+    sampler, frames = generation.graph_sampler(network, step, primers, numbers, temperature, limits)
+    if can_sample(network):
+        sampler = WorldSampler(network, temperature, limits, frames, sampler.state()[1:])
+    return (Judged(sampler, rejection) if rejection else sampler), frames
+
+
+class WorldSampler(generation.Sampler):
+    """Chains of WORLD frames, advanced together: so many take the weights from memory one time.
+
+    Parameters
+    ----------
+    network : model.Network
+        For which `can_sample` is true; its parameters are copied.
+    temperature : float
+    limits : (low, high), optional
+        See `generation.compile_step`.
+    frames, state
+        See `generation.Sampler`.
+    """
+
+    block = generation.BLOCK
+
+    def __init__(self, network, temperature, limits, frames, state):
+        super().__init__(frames, state)
+        self._kept = []  # every array that the structures point to
+        head, n = network.head, network.lstms[-1].num_units
+        layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
+        self._kept.append(layers)
+        dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
+        given = self._pointer(np.empty((self.n_chains, n + losses.FRAME)))
+        numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature)
+        low, high = (self._pointer(limit) for limit in limits) if limits is not None else (None, None)
+        sizes = (len(layers), head.n_mixtures, head.n_envelope)
+        parts = (ctypes.addressof(layers), *dense, given)
+        self._network = _Network(*sizes, *parts, head.unvoiced, head.voiced, *numbers, low, high)
+
+    def _advance(self, uniform, normal, frames, state):
+        network = self._network
+        (n_chains, n_frames), widths = uniform.shape[:2], (1 + 2 * network.n_mixtures, 1 + network.n_envelope)
+        if (uniform.shape[2], normal.shape[2]) != widths:
+            expected = " and ".join(f"(n_chains, n_frames, {width})" for width in widths)
+            raise ValueError(f"uniform has shape {uniform.shape} and normal {normal.shape}; expected {expected}")
+        drawn = np.empty((n_chains, n_frames, 2 + network.n_envelope), np.float32)
+        native.library().world_voices_f32(
+            native.byref(network), native.long(n_chains), native.long(n_frames), native.pointer(frames),
+            native.pointers(state[::2]), native.pointers(state[1::2]), *map(native.pointer, (uniform, normal, drawn))
+        )  # fmt: skip
+        return drawn
+
+    def _pointer(self, array):
+        self._kept.append(np.array(array, np.float32, order="C"))
+        return self._kept[-1].ctypes.data
+
+    def _pointers(self, variables):
+        table = (_p * len(variables))(*(self._pointer(v.get_value(borrow=True)) for v in variables))
+        self._kept.append(table)
+        return ctypes.addressof(table)
+
+    def _layer(self, layer):
+        n, n_inputs = layer.num_units, layer.W_in_to_ingate.get_value(borrow=True).shape[0]
+        kinds = KINDS[layer.nonlinearity_cell], KINDS[layer.nonlinearity]
+        shape = native.Lstm(1, self.n_chains, n_inputs, n, 1, *kinds, layer.form == "lasagne-0.1", 1, 0)
+        self._kept.append(shape)
+        gates = [self._pointers(layer._gate_params(prefix)) for prefix in ("W_in_to_", "W_hid_to_", "b_")]
+        peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
+        workspace = self._pointer(np.empty(native.function("lstm_workspace", "float32")(native.byref(shape))))
+        arguments = map(ctypes.c_void_p, (*gates, peepholes, workspace))
+        native.library().lstm_prepare_f32(native.byref(shape), *arguments)
+        return _Layer(ctypes.addressof(shape), workspace, n)
+
+    def _denses(self, output):
+        """The dense layers that end in `output`, in order, as a C array's address."""
+        chain = [output]
+        while hasattr(chain[0].input_layer, "W"):
+            chain.insert(0, chain[0].input_layer)
+        made = []
+        for layer in chain:
+            W, b = (np.ascontiguousarray(v.get_value(borrow=True)) for v in (layer.W, layer.b))
+            width = native.library().panel_width_f32(native.long(len(b)))
+            packed = self._pointer(np.empty((len(W), width)))
+            native.library().pack_f32(*map(native.long, W.shape), native.pointer(W), ctypes.c_void_p(packed))
+            bias, out = self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.empty((self.n_chains, width)))
+            made.append(_Dense(*W.shape, layer is not output, packed, bias, out))
+        array = (_Dense * len(made))(*made)
+        self._kept.append(array)
+        return ctypes.addressof(array)
