@@ -87,7 +87,7 @@ data/voice.wav: | $(READY)
 	@echo "[voice] making the built-in voice, 5 minutes of it"
 	@$(BIN)/python -m vocalsynth_utils voice $@ --seconds 300 --seed 0
 
-check: $(READY)
+check: $(READY) | data/voice.wav
 	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
 	MPLBACKEND=agg $(PYTEST) -m "not slow and not long" tests
 
@@ -96,7 +96,7 @@ test: $(READY) | data/voice.wav
 	@mkdir -p build/audio
 	$(PYTEST) --dist loadfile --nbval notebooks
 
-test-long: $(READY)
+test-long: $(READY) | data/voice.wav
 	MPLBACKEND=agg $(PYTEST) -m long --dist loadgroup --durations=10 tests
 
 lab: $(READY) | data/voice.wav

@@ -36,12 +36,11 @@ def make_material(folder):
     synthetic.write_voice("voice.wav", 25)
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
-    bounds = rejection.Bounds(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
+    region = rejection.Region(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
     pitch = np.tile(np.linspace(4.5, 6, len(postfilter.QUANTILES)), (2, 1))
-    filtering = postfilter.PostFilter(
-        pitch, np.stack([moments.nothing()] * 2), 0.1 * np.eye(len(moments.nothing()) - 1)
-    )
-    calibration.save_calibration(runs.open_run("world"), world_mdn.Calibration(filtering, bounds))
+    nothing = moments.AffineMap.identity()
+    filtering = postfilter.PostFilter(pitch, (nothing, nothing), 0.1 * nothing.matrix)
+    calibration.save_calibration(runs.open_run("world"), world_mdn.Calibration(filtering, region))
     return 0
 
 

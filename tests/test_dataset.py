@@ -1,16 +1,16 @@
-"""From a recording to batches: what stands on disk, what a batch holds, and what cannot be used."""
+"""From a recording to batches: what stands on disk, what a batch holds, what is reused, and what cannot be used."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import scipy.signal
 
 from vocalsynth_utils import audio, baselines, dataset, synthetic
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.synthetic import write_voice
 
 RECIPE = get("2016-small").replace(frame_length=100, n_steps=10, n_offsets=1)
 
@@ -25,6 +25,16 @@ def recording(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(recording):
     return dataset.prepare(recording, RECIPE, recording.parent / "prepared")
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    return synthetic.write_voice(tmp_path_factory.mktemp("voice") / "voice.wav", 20)
+
+
+@pytest.fixture(scope="module")
+def world(voice):
+    return dataset.prepare(voice, get("world-mdn").replace(n_steps=20), voice.parent / "world")
 
 
 def test_rows_are_the_recording_itself(recording, data):
@@ -60,35 +70,35 @@ def test_dataset_loads_as_it_was_prepared(data):
     assert again.scaling == data.scaling and again.ranges == data.ranges and np.array_equal(again.rows, data.rows)
 
 
-def test_world_rows_are_split_before_they_are_analysed(recording, tmp_path):
-    voice = tmp_path / "tone.wav"
-    t = np.arange(16000 * 20) / 16000
-    audio.write(
-        voice, (0.3 * scipy.signal.sawtooth(2 * np.pi * 150 * t) * (np.sin(t * 3) > -0.5)).astype(np.float32), 16000
-    )
-    recipe = get("world-mdn").replace(n_steps=20)
-    data = dataset.prepare(voice, recipe, tmp_path / "world")
-    assert data.rows.shape == (4000, 27) and data.rows_per_frame == 3
-    assert data.ranges == {"train": (0, 3200), "valid": (3200, 3600), "test": (3600, 4000)}
-    assert np.array_equal(np.concatenate([data.signal(s) for s in dataset.SPLITS]), audio.read(voice))
-    X = data.batch(data.starts("train", 20), 20)
+def test_world_rows_are_split_before_they_are_analysed(voice, world):
+    assert world.rows.shape == (4000, 27) and world.rows_per_frame == 3
+    assert world.ranges == {"train": (0, 3200), "valid": (3200, 3600), "test": (3600, 4000)}
+    assert np.array_equal(np.concatenate([world.signal(s) for s in dataset.SPLITS]), audio.read(voice))
+    X = world.batch(world.starts("train", 20), 20)
     assert abs(X.mean()) < 0.2 and 0.5 < X.std() < 1.5
-    low, high = np.array(data.bounds)
-    assert (low <= high).all() and data.rows_per_frame * 20 < len(data.rows)
+    low, high = np.array(world.limits)
+    assert (low <= high).all() and world.rows_per_frame * 20 < len(world.rows)
+
+
+def test_what_is_written_is_named_limits_and_says_its_analysis(data, world):
+    for each in (data, world):
+        meta = json.loads((each.folder / "dataset.json").read_text())
+        assert meta["analysis"] == dataset.ANALYSIS and "bounds" not in meta and meta["limits"] == each.limits
+    assert data.limits is None
 
 
 def test_mean_baseline_is_the_parts_power_over_the_variance(recording, data):
     y = audio.read(recording).astype(float)
     valid = y[32000:36000].reshape(4, 10, 100)[:, 1:]
     expected = np.mean((valid - y[:32000].mean()) ** 2) / y[:32000].var()
-    assert baselines.baselines(data, 10)["mean"] == pytest.approx(expected, rel=1e-3)
+    assert baselines.losses(data, 10)["mean"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_repeat_baseline_is_perfect_on_a_tone_of_the_frames_own_period(tmp_path):
     t = np.arange(40000)
     audio.write(tmp_path / "tone.wav", (0.5 * np.sin(2 * np.pi * t / 50)).astype(np.float32), 16000)
     data = dataset.prepare(tmp_path / "tone.wav", RECIPE, tmp_path / "tone")
-    losses = baselines.baselines(data, 10)
+    losses = baselines.losses(data, 10)
     assert losses["repeat"] < 1e-6 and losses["linear"] < 1e-2 and losses["mean"] == pytest.approx(1, rel=1e-2)
 
 
@@ -96,13 +106,11 @@ def test_linear_baseline_reaches_the_known_optimum_of_an_autoregression(tmp_path
     y = synthetic.ar2(160000, seed=3)
     audio.write(tmp_path / "ar2.wav", y, 16000)
     data = dataset.prepare(tmp_path / "ar2.wav", RECIPE.replace(frame_length=20, n_steps=50), tmp_path / "ar2")
-    assert baselines.baselines(data, 50)["linear"] == pytest.approx(synthetic.ar2_optimum(20), rel=0.1)
+    assert baselines.losses(data, 50)["linear"] == pytest.approx(synthetic.ar2_optimum(20), rel=0.1)
 
 
-def test_features_have_baselines_too(recording, tmp_path):
-    recipe = get("world-mdn").replace(n_steps=5)
-    voice = write_voice(tmp_path / "voice.wav", 30)
-    losses = baselines.baselines(dataset.prepare(voice, recipe, tmp_path / "w"), 5)
+def test_features_have_baselines_too(world):
+    losses = baselines.losses(world, 5)
     assert losses["linear"] < losses["repeat"] < losses["mean"]
 
 
@@ -116,9 +124,8 @@ def test_features_have_baselines_too(recording, tmp_path):
     ],
 )
 def test_too_short_a_recording_is_said_and_leaves_nothing(tmp_path, seconds, changes, words):
-    audio.write(
-        tmp_path / "short.wav", np.random.default_rng(1).normal(0, 0.1, int(seconds * 16000)).astype(np.float32), 16000
-    )
+    y = np.random.default_rng(1).normal(0, 0.1, int(seconds * 16000)).astype(np.float32)
+    audio.write(tmp_path / "short.wav", y, 16000)
     with pytest.raises(ValueError, match=words):
         dataset.prepare(tmp_path / "short.wav", RECIPE.replace(**changes), tmp_path / "out")
     assert os.listdir(tmp_path) == ["short.wav"]
@@ -148,10 +155,21 @@ def test_damaged_dataset_is_said(data, tmp_path):
 
 
 def test_dataset_made_for_other_frames_is_refused(data):
+    data.check_fits(RECIPE)
     with pytest.raises(ValueError, match="frame_length=100"):
-        dataset.check_fits(data, RECIPE.replace(frame_length=200))
+        data.check_fits(RECIPE.replace(frame_length=200))
 
 
+def test_too_few_sequences_for_a_recipe_are_refused(data):
+    data.check_enough(RECIPE)
+    with pytest.raises(ValueError, match="use n_batch <= 32, more offsets or a longer recording"):
+        data.check_enough(RECIPE.replace(n_batch=33))
+    data.check_enough(RECIPE.replace(n_batch=33, batches_per_epoch=1))  # of random positions there are enough
+    with pytest.raises(ValueError, match="the valid part holds 0.25 s, .* use n_steps <= 40"):
+        data.check_enough(RECIPE.replace(n_steps=41))
+
+
+@pytest.mark.slow
 def test_memory_stays_small_on_a_long_recording(tmp_path):
     """An hour of int16 is 115 MB; as float32 it would be 230, in float64 460."""
     code = f"""
@@ -179,3 +197,83 @@ def test_a_new_dataset_in_new_folders_says_nothing_of_its_recording(tmp_path, re
     recipe = get("2016-small").replace(frame_length=100, n_steps=4, n_offsets=1, n_batch=1)
     made = dataset.prepare(here / "y.wav", recipe, here / "new" / "newer" / "d")
     assert made.source["bytes"] == (here / "y.wav").stat().st_size and not recwarn.list
+
+
+@pytest.fixture
+def analyses(monkeypatch):
+    """The folders that recordings were analysed for, as they are."""
+    seen, real = [], dataset._analyse
+
+    def analyse(opened, recording, recipe, folder, part):
+        seen.append(folder)
+        return real(opened, recording, recipe, folder, part)
+
+    monkeypatch.setattr(dataset, "_analyse", analyse)
+    return seen
+
+
+@pytest.fixture
+def prepared(recording, analyses, tmp_path):
+    """A recording and its dataset, of this test's own."""
+    mine = tmp_path / "mine.wav"
+    shutil.copy2(recording, mine)
+    made = dataset.prepare(mine, RECIPE, tmp_path / "a")
+    assert analyses == [tmp_path / "a"]
+    analyses.clear()
+    return mine, made
+
+
+def test_an_equal_dataset_in_its_folder_is_taken_as_it_is(prepared, analyses, tmp_path):
+    mine, made = prepared
+    before = {path.name: path.stat() for path in made.folder.iterdir()}
+    again = dataset.prepare(mine, RECIPE.replace(n_units=(3,), n_steps=7), made.folder)  # no matter of a dataset's
+    assert not analyses and np.array_equal(again.rows, made.rows)
+    assert {path.name: path.stat() for path in made.folder.iterdir()} == before
+    (made.folder / "reference.npz").write_bytes(b"what an evaluation left there")
+    dataset.prepare(mine, RECIPE, made.folder)
+    assert not analyses and (made.folder / "reference.npz").exists()
+
+
+def test_what_is_taken_must_be_long_enough_for_this_recipe_too(prepared, analyses):
+    mine, made = prepared
+    with pytest.raises(ValueError, match="n_steps <= 40"):
+        dataset.prepare(mine, RECIPE.replace(n_steps=41), made.folder)
+    assert len(dataset.load(made.folder).rows) == 40000 and not analyses
+
+
+@pytest.mark.parametrize("kind", ["raw", "world"])
+def test_an_equal_dataset_elsewhere_is_linked(kind, recording, voice, analyses, tmp_path, recwarn):
+    source, recipe = {"raw": (recording, RECIPE), "world": (voice, get("fft-mixture").replace(n_steps=4, n_batch=1))}[kind]
+    made = dataset.prepare(source, recipe, tmp_path / "a")
+    (made.folder / "reference.npz").write_bytes(b"of the same voice")
+    again = dataset.prepare(source, recipe, tmp_path / "deeper" / "b", [tmp_path / "none", recording, made.folder])
+    assert analyses == [made.folder] and np.array_equal(again.rows, made.rows) and again.scaling == made.scaling
+    names = {path.name for path in made.folder.iterdir()}
+    assert {path.name for path in again.folder.iterdir()} == names
+    assert names == {"dataset.json", "signal.npy", "reference.npz"} | ({"rows.npy"} if kind == "world" else set())
+    for name in names - {"dataset.json"}:
+        assert (again.folder / name).samefile(made.folder / name)
+    assert again.source["path"] == os.path.relpath(source, again.folder) and not recwarn.list
+
+
+def test_another_recipe_recording_date_or_analysis_is_analysed_anew(prepared, analyses, recording, tmp_path, monkeypatch):
+    mine, made = prepared
+    (made.folder / "reference.npz").write_bytes(b"of what was there before")
+    for i, change in enumerate(("scaling", "recording", "date", "analysis", "damage")):
+        recipe, source = RECIPE, mine
+        if change == "scaling":
+            recipe = RECIPE.replace(scaling="std")
+        elif change == "recording":
+            source = tmp_path / "another.wav"
+            shutil.copy2(recording, source)
+        elif change == "date":
+            os.utime(mine, ns=(1, 1))
+        elif change == "analysis":
+            monkeypatch.setattr(dataset, "ANALYSIS", 2)
+        else:
+            np.save(made.folder / "signal.npy", np.zeros(10, np.int16))
+        dataset.prepare(source, recipe, tmp_path / f"new-{i}", [made.folder])
+        assert analyses.pop() == tmp_path / f"new-{i}", change
+        dataset.prepare(source, recipe, made.folder)
+        assert analyses.pop() == made.folder and not (made.folder / "reference.npz").exists(), change
+    assert dataset.load(made.folder).settings["scaling"] == RECIPE.scaling

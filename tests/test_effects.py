@@ -9,29 +9,20 @@ import dataclasses
 import json
 
 import lasagne
+import numpy as np
 import pytest
+from tiny import TINY
 
 from vocalsynth_utils import audio, dataset, generation, model, runs, synthetic, training
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.diagnostics import results
 from vocalsynth_utils.fused import layers
 from vocalsynth_utils.recipes import RECIPES, Recipe
 
-BASE = Recipe(
-    "base",
-    "a base to change one field of",
-    frame_length=20,
-    n_steps=12,
-    n_units=(6,),
-    n_batch=8,
-    n_epochs=3,
-    learning_rate=0.003,
-)
-ADAM = BASE.replace(optimiser="adam")
+pytestmark = pytest.mark.xdist_group("effects")  # what one test has trained, the next compares with
+BASE = TINY.replace(n_units=(6,), epsilon=1e-6)
 MIXTURE = BASE.replace(loss="mixture", n_mixtures=1)
-WANDERING = BASE.replace(
-    features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1, n_epochs=1
-)
+SPECTRAL = dict(features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1)
+WANDERING = BASE.replace(**SPECTRAL, n_epochs=1)
 PATIENT = BASE.replace(n_epochs=6, learning_rate=1e-30)  # each epoch is like the first
 
 # field: base, other values, what differs of: data, batches, network, log, parameters, best, audio, files
@@ -72,7 +63,7 @@ EFFECTS = {
     "patience": (PATIENT, dict(patience=2), {"log"}),
     "best_by": (PATIENT, dict(best_by="last"), {"best"}),
     "seed": (BASE, dict(seed=1), {"batches", "log", "parameters", "audio"}),
-    "clamp": (WANDERING, dict(clamp=False), {"audio"}),
+    "limits": (WANDERING, dict(limits=False), {"audio"}),
 }
 STAYS = {  # what a field must leave alone
     "name": {"data", "batches", "network", "log", "parameters", "best", "audio"},
@@ -83,74 +74,73 @@ STAYS = {  # what a field must leave alone
     "n_epochs": {"data", "batches", "network"},
     "patience": {"data", "batches", "network", "best"},
     "best_by": {"data", "batches", "network", "log", "parameters"},
-    "clamp": {"data", "batches", "network", "log", "parameters", "best"},
+    "limits": {"data", "batches", "network", "log", "parameters", "best"},
 }
-SEEN = {}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("effects")
+def outcome(compiled, tmp_path_factory):
+    """`outcome(recipe)`: everything that comes of a recipe, by kind; of one asked for before, what came of it then."""
+    folder, seen = tmp_path_factory.mktemp("effects"), {}
     audio.write(folder / "ar2.wav", synthetic.ar2(24000, seed=1), 16000)
-    return folder
+
+    def find(recipe):
+        if recipe not in seen:
+            seen[recipe] = trained(recipe, folder, folder / str(len(seen)), compiled)
+        return seen[recipe]
+
+    return find
 
 
-def outcome(recipe, folder):
-    """Everything that comes of a recipe, by kind."""
-    if recipe in SEEN:
-        return SEEN[recipe]
-    here = folder / str(len(SEEN))
+def trained(recipe, folder, here, compile_trainer):
+    """What comes of a recipe in a folder that holds ar2.wav."""
     data = dataset.prepare(folder / "ar2.wav", recipe, here / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            results, "write", lambda *_: None
-        )  # it measures what training left behind, and would take half of the time
+        patch.setattr(training, "compile_trainer", compile_trainer)
+        # it measures what training left behind, and would take half of the time
+        patch.setattr(training.diagnostics, "write_result", lambda *_: None)
         rows = list(training.train(recipe, data, here / "run"))
     run = runs.open_run(here / "run")
     (last, _), (_, best) = run.load("last"), run.load("best")
     parameters = {k: v for k, v in last.items() if not k.startswith(("log.", "optimiser."))}
-    timeless = [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in rows]
-    generated = generation.generate(
-        run, 0.05, generation.primer_frames(run, data, "valid", 3)[:, :] * (1 if recipe.features == "raw" else 9)
-    )
-    SEEN[recipe] = {
+    primer = generation.primer_frames(run, data, "valid", 3) * (1 if recipe.is_raw else 9)
+    return {
         "data": data.sequence("train", 2).tobytes(),
         "batches": training.batches(data, recipe, 1).tolist(),
         "network": {k: v.shape for k, v in parameters.items()},
-        "log": timeless,
+        "log": [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in rows],
         "parameters": {k: v.tobytes() for k, v in parameters.items()},
         "best": best["epoch"],
-        "audio": generated.tobytes(),
+        "audio": generation.generate(run, 0.05, primer).tobytes(),
         "files": json.loads((here / "run" / "recipe.json").read_text())["recipe"],
     }
-    return SEEN[recipe]
 
 
 def test_every_field_of_a_recipe_has_its_effect_tested():
     assert set(EFFECTS) == {field.name for field in dataclasses.fields(Recipe)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", EFFECTS)
-def test_field_changed_alone_changes_what_it_should(folder, field):
+def test_field_changed_alone_changes_what_it_should(outcome, field):
     base, changes, expected = EFFECTS[field]
     assert set(changes) == {field}
-    before, after = outcome(base, folder), outcome(base.replace(**changes), folder)
+    before, after = outcome(base), outcome(base.replace(**changes))
     changed = {kind for kind in before if before[kind] != after[kind]}
     assert expected | {"files"} <= changed, f"no effect on {expected - changed}"
     assert not changed & STAYS.get(field, set())
 
 
-def test_the_same_recipe_twice_comes_to_the_same(folder):
-    once = outcome(BASE, folder)
-    del SEEN[BASE]
-    (folder / "again").mkdir()
-    audio.write(folder / "again" / "ar2.wav", synthetic.ar2(24000, seed=1), 16000)
-    again = outcome(BASE, folder / "again")
-    assert once == again
+@pytest.mark.slow
+def test_the_same_recipe_twice_comes_to_the_same(outcome, tmp_path):
+    audio.write(tmp_path / "ar2.wav", synthetic.ar2(24000, seed=1), 16000)
+    again = trained(BASE, tmp_path, tmp_path / "again", training.compile_trainer)  # compiled anew too
+    assert outcome(BASE) == again
 
 
-def test_patience_leaves_the_epochs_before_it_as_they_were(folder):
-    whole, short = (outcome(recipe, folder)["log"] for recipe in (PATIENT, PATIENT.replace(patience=2)))
+@pytest.mark.slow
+def test_patience_leaves_the_epochs_before_it_as_they_were(outcome):
+    whole, short = (outcome(recipe)["log"] for recipe in (PATIENT, PATIENT.replace(patience=2)))
     assert len(short) == 3 and short == whole[:3]
 
 
@@ -164,15 +154,6 @@ def test_all_layers_built_are_connected(name):
     assert connected == network.lstms and len(connected) == len(recipe.n_units)
 
 
-@pytest.mark.parametrize("changes", [dict(input_noise=0.3), dict(input_dropout=0.3)], ids=str)
-def test_two_training_passes_differ_and_two_validations_agree(folder, changes):
-    recipe = BASE.replace(learning_rate=1e-12, **changes)
-    data = dataset.prepare(folder / "ar2.wav", recipe, folder / "noise")
-    X = data.batch(training.batches(data, recipe, 1)[0], recipe.n_steps)
-    made = training.compile_trainer(recipe, data.n_features, data.scaling)
-    assert made.train(X) != made.train(X) and made.valid(X) == made.valid(X)
-
-
 def test_what_lasagne_and_the_fused_layer_compute_is_one_thing_by_two_ways():
     layers = {
         lstm: model.build_network(BASE.replace(lstm=lstm), 20).lstms[0]
@@ -181,6 +162,7 @@ def test_what_lasagne_and_the_fused_layer_compute_is_one_thing_by_two_ways():
     assert len({(type(layer), layer.form) for layer in layers.values()}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -192,7 +174,7 @@ def test_what_lasagne_and_the_fused_layer_compute_is_one_thing_by_two_ways():
     ids=str,
 )
 @pytest.mark.parametrize("field", ["momentum", "rho", "epsilon", "max_norm"])
-def test_what_an_optimiser_does_not_read_is_refused_and_what_it_reads_counts(folder, changes, field):
+def test_what_an_optimiser_does_not_read_is_refused_and_what_it_reads_counts(tiny_data, compiled, changes, field):
     base = BASE.replace(**changes)
     value = {"momentum": 0.5, "rho": 0.5, "epsilon": 1e-3, "max_norm": 1e-4}[field]
     try:
@@ -200,19 +182,20 @@ def test_what_an_optimiser_does_not_read_is_refused_and_what_it_reads_counts(fol
     except ValueError as error:
         assert field in str(error)
         return
-    assert outcome(base, folder)["parameters"] != outcome(other, folder)["parameters"]
+    X, ends = tiny_data.batch(tiny_data.starts("train", base.n_steps)[:8], base.n_steps), []
+    for recipe in (base, other):
+        trainer = compiled(recipe, tiny_data.n_features, tiny_data.scaling)
+        trainer.train(X), trainer.train(X)
+        ends.append(np.concatenate([v.get_value().ravel() for v in trainer.parameters.values()]))
+    assert not np.array_equal(*ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fft-mixture", "logmel-mixture"])
 def test_spectral_frames_train_generate_and_are_evaluated_by_name(name, tmp_path, capsys):
     synthetic.write_voice(tmp_path / "voice.wav", 40)
-    small = [
-        "--set=n_units=8",
-        "--set=n_epochs=1",
-        "--set=batches_per_epoch=2",
-        "--set=n_batch=2",
-        "--set=n_steps=10",
-    ] + (["--set=warmup=0"] if name == "logmel-mixture" else [])
+    small = [f"--set={s}" for s in ("n_units=8", "n_epochs=1", "batches_per_epoch=2", "n_batch=2", "n_steps=10")]
+    small += ["--set=warmup=0"] if name == "logmel-mixture" else []
     assert main(["train", name, "--data", str(tmp_path / "voice.wav"), "--run", str(tmp_path / "run"), *small]) == 0
     assert main(["generate", str(tmp_path / "run"), str(tmp_path / "out.wav"), "--seconds", "2"]) == 0
     assert audio.open_recording(tmp_path / "out.wav").n_samples == 32000

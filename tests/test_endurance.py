@@ -143,13 +143,15 @@ def test_memory_foreseen_is_memory_taken(recipe, tmp_path):
 
 def test_too_little_memory_is_said_before_training_with_what_would_fit(monkeypatch):
     recipe = get("2016")
-    monkeypatch.setattr(memory, "room", lambda: diagnostics.memory_needed(recipe.replace(n_batch=2)) - used_memory())
+    monkeypatch.setattr(
+        memory, "free_memory", lambda: diagnostics.memory_needed(recipe.replace(n_batch=2)) - used_memory()
+    )
     with pytest.raises(ValueError, match=r"training needs about .* more memory and .* are free; n_batch=2 would fit"):
         diagnostics.check_memory(recipe.replace(n_batch=2 * 64))
     with pytest.warns(UserWarning, match="n_batch=2 would fit"):
         diagnostics.check_memory(recipe.replace(n_batch=4))
     diagnostics.check_memory(recipe.replace(n_batch=2))
-    monkeypatch.setattr(memory, "room", lambda: 300e6 - used_memory())
+    monkeypatch.setattr(memory, "free_memory", lambda: 300e6 - used_memory())
     with pytest.raises(ValueError, match=r"n_batch=1 with n_units=\d+,\d+,\d+ would fit"):
         diagnostics.check_memory(recipe)
 

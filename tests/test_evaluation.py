@@ -1,6 +1,5 @@
 """Each measure on signals whose answer is known: the voice itself, a copy, silence, noise, a tone, a loop, confetti."""
 
-import io
 import json
 import zipfile
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import scipy.linalg
 
 from vocalsynth_utils import evaluation, recipes, synthetic
 from vocalsynth_utils.evaluation import descriptors, measures
+from vocalsynth_utils.runs import checkpoints
 from vocalsynth_utils.synthetic import singer
 
 SR = 16000
@@ -226,17 +226,10 @@ def test_a_stored_voice_is_the_voice_to_the_bit(song, ref, widened, stored, tmp_
     assert stored.stat().st_size < 60 * 50 * 20 * 4 + 30_000  # 20 numbers every 20 ms, and little else
 
 
-def test_a_voice_is_stored_into_an_open_file_too(widened, tmp_path):
-    file = io.BytesIO()
-    evaluation.save_reference(file, widened)
-    (tmp_path / "voice.npz").write_bytes(file.getvalue())
-    assert same(evaluation.load_reference(tmp_path / "voice.npz"), widened)
-
-
 def test_a_voice_is_stored_whole_or_not_at_all(widened, stored, tmp_path, monkeypatch):
     path = tmp_path / "voice.npz"
     path.write_bytes(stored.read_bytes())
-    monkeypatch.setattr(np, "savez", lambda file, **arrays: file.write(b"half") and 1 / 0)
+    monkeypatch.setattr(checkpoints, "write", lambda file, *_: file.write(b"half") and 1 / 0)
     with pytest.raises(ZeroDivisionError):
         evaluation.save_reference(path, widened)
     assert path.read_bytes() == stored.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["voice.npz"]
@@ -250,20 +243,42 @@ def test_a_voice_that_is_missing_is_an_os_error(tmp_path):
 @pytest.mark.parametrize(
     "change, why",
     [
-        ({"version": np.int64(99)}, "version 99"),
-        ({"mean": np.zeros(40)}, "mean is float64"),
-        ({"rows": np.zeros((100, 19), np.float32)}, r"rows is float32 \(100, 19\)"),
-        ({"std": np.float64("nan")}, "std is float64"),
-        ({"std": np.float64(0)}, "nothing could be measured"),
-        ({"spectrum": np.array([{}] * 40)}, "allow_pickle"),
-        ({"figures": None}, "figures.npy"),
+        ({"__meta__": {"epoch": 99}}, "digest differs"),
+        ({"mean": np.zeros(40)}, "digest differs"),
+        ({"rows": np.zeros((100, 19), np.float32)}, "digest differs"),
+        ({"__meta__": {"std": float("nan")}}, "digest differs"),
+        ({"__meta__": {"std": 0.0}}, "digest differs"),
+        ({"spectrum": np.array([{}] * 40)}, "does not hold what its header says"),
+        ({"__meta__": None}, "digest differs"),
+        ({"__digest__": None}, "no digest"),
     ],
 )
-def test_stored_arrays_that_do_not_fit_are_refused(stored, tmp_path, change, why):
+def test_stored_arrays_that_were_altered_are_refused(stored, tmp_path, change, why):
     with np.load(stored) as file:
         arrays = {**file, **change}
+    if change.get("__meta__"):
+        meta = {**checkpoints.read(stored)[1], **change["__meta__"]}
+        arrays["__meta__"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     np.savez(tmp_path / "voice.npz", **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(ValueError, match=why):
+        evaluation.load_reference(tmp_path / "voice.npz")
+
+
+@pytest.mark.parametrize(
+    "lacking, more, why",
+    [
+        ((), {"epoch": 99}, "not of version 2"),
+        (("figures",), {}, "figures"),
+        (("heldout_mean",), {}, "heldout_mean"),
+        (("rows",), {}, "rows"),
+        ((), {"recipe": {}}, "recipe"),
+    ],
+)
+def test_a_checkpoint_that_holds_another_thing_is_no_voice(stored, tmp_path, lacking, more, why):
+    arrays, meta = ({k: v for k, v in held.items() if k not in lacking} for held in checkpoints.read(stored))
+    with open(tmp_path / "voice.npz", "wb") as file:
+        checkpoints.write(file, arrays, {**meta, **more})
+    with pytest.raises(ValueError, match=f"no described voice .*{why}"):
         evaluation.load_reference(tmp_path / "voice.npz")
 
 
@@ -277,5 +292,5 @@ def test_a_stored_voice_that_was_torn_changed_or_packed_is_refused(stored, tmp_p
     with zipfile.ZipFile(stored) as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in plain.namelist():
             packed.writestr(name, plain.read(name))
-    with pytest.raises(ValueError, match="packed"):
+    with pytest.raises(ValueError, match="not stored"):
         evaluation.load_reference(path)

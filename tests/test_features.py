@@ -140,10 +140,9 @@ def test_chunks_do_not_show(name, song, monkeypatch):
 
 
 def test_f0_is_held_through_unvoiced_rows_and_backwards_at_the_start():
-    log_f0 = np.array([9, 1, 9, 9, 2, 9.0])
-    voiced = np.array([0, 1, 0, 0, 1, 0], bool)
-    assert world.hold_f0(log_f0, voiced).tolist() == [1, 1, 1, 1, 2, 2]
-    assert world.hold_f0(log_f0, ~voiced & voiced) == pytest.approx(np.log(world.F0_DEFAULT))
+    log_f0, voiced = np.array([9, 1, 9, 9, 2, 9.0]), np.array([0, 1, 0, 0, 1, 0.0])
+    assert world.hold_f0(np.stack([log_f0, voiced], 1))[:, 0].tolist() == [1, 1, 1, 1, 2, 2]
+    assert world.hold_f0(np.stack([log_f0, 0 * voiced], 1))[:, 0] == pytest.approx(np.log(world.F0_DEFAULT))
 
 
 def test_silence_goes_through_every_feature():

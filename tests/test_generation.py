@@ -5,10 +5,13 @@ one; `as_step` runs it with the history as its state, which is the slow and
 certain way to carry state.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from vocalsynth_utils import features, synthetic
+from vocalsynth_utils.features import codec
 from vocalsynth_utils.generation import free_run
 
 
@@ -150,21 +153,24 @@ def test_empty_primer_is_refused():
         free_run(as_step(always_seven), np.zeros((0, 3)), 4)
 
 
-def test_pieces_are_the_whole_and_come_before_it_is_done():
+def test_pieces_are_the_whole_and_come_before_it_is_done(monkeypatch):
     """What `generate` writes piece by piece is what it returns at once, over several chunks of synthesis."""
-    from types import SimpleNamespace
-
+    monkeypatch.setattr(codec, "PIECE_SECONDS", 2)
+    monkeypatch.setattr(codec, "MOST_WAITING", 0)
     recipe = SimpleNamespace(features="world", frame_length=240, sample_rate=16000)
-    frames = np.tile(features.encode(synthetic.sing(30, seed=2), recipe)[::3], (8, 1))  # four minutes
+    frames = features.encode(synthetic.sing(12, seed=2), recipe)[::3]
+    asked = []
 
     def blocks():
-        for i in range(0, len(frames), 500):
-            yield frames[i : i + 500]
+        for i in range(0, len(frames), 100):
+            asked.append(i)
+            yield frames[i : i + 100]
 
     pieces = features.decode_blocks(blocks(), len(frames), recipe)
     first = next(pieces)
-    whole = np.concatenate([first, *pieces])
+    assert len(asked) < len(frames) / 200  # sound is there before half of the frames are
+    whole, at_once = np.concatenate([first, *pieces]), features.decode(frames, recipe)
     assert len(whole) == len(frames) * 240 and len(first) < len(whole) / 3
-    assert np.allclose(whole, features.decode(frames, recipe), atol=0.2)  # WORLD's noise is drawn anew by each thread
-    quiet = [np.sqrt(np.mean(np.square(y.reshape(-1, 1600)), axis=1)) for y in (whole, features.decode(frames, recipe))]
+    assert np.allclose(whole, at_once, atol=0.2)  # WORLD's noise is drawn anew by each thread
+    quiet = [np.sqrt(np.mean(np.square(y.reshape(-1, 1600)), axis=1)) for y in (whole, at_once)]
     assert np.abs(quiet[0] - quiet[1]).max() < 0.02

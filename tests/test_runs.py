@@ -3,18 +3,21 @@
 import json
 import os
 import pickle
+import runpy
+import sys
 import time
 import zipfile
 
 import numpy as np
 import pytest
 import theano
+from tiny import TINY
 
-from vocalsynth_utils import runs, storage
+from vocalsynth_utils import dataset, runs, storage
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.runs import Run, checkpoints
+from vocalsynth_utils.runs import Run, checkpoints, convert
 
-DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4, "bounds": None}
+DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4, "limits": None}
 ROW = {
     "epoch": 1,
     "train_loss": 0.5,
@@ -129,9 +132,11 @@ def test_arrays_that_changed_places_are_refused(run, changed):
         run.load("last")
 
 
-def test_checkpoint_from_before_there_were_digests_is_read(run):
+def test_checkpoint_without_a_digest_is_refused_with_what_gives_it_one(run):
     np.savez(run.path("last"), a=np.arange(4), __meta__=np.frombuffer(json.dumps({"epoch": 3}).encode(), np.uint8))
-    arrays, meta = run.load("last")
+    with pytest.raises(ValueError, match=r"it has no digest; python -m vocalsynth_utils.runs.convert RUN gives it one"):
+        run.load("last")
+    arrays, meta = checkpoints.read(run.path("last"), sealed=False)
     assert arrays["a"].tolist() == [0, 1, 2, 3] and meta["epoch"] == 3
 
 
@@ -270,3 +275,72 @@ def test_folder_without_a_run_is_said(tmp_path):
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         runs.open_run(tmp_path)
+
+
+def aged(folder):
+    """A run's folder as the version before this layout left it."""
+
+    def renamed(values, names):
+        if not isinstance(values, dict):
+            return values
+        return {names.get(name, name): renamed(value, names) for name, value in values.items()}
+
+    recipe = json.loads((folder / "recipe.json").read_text())
+    old = {
+        "recipe": renamed(recipe["recipe"], {"limits": "clamp"}),
+        "data": renamed(recipe["data"], {"limits": "bounds"}),
+    }
+    (folder / "recipe.json").write_text(json.dumps({**recipe, **old}))
+    for path in folder.glob("*.npz"):
+        arrays, meta = checkpoints.read(path)
+        content = np.frombuffer(json.dumps({**meta, **old}).encode(), np.uint8)
+        path.unlink()  # its other name is aged by itself
+        np.savez(path, **arrays, __meta__=content)  # no digest
+    for name, names in (
+        ("result.json", {"diagnostics": "health"}),
+        ("evaluate.json", {"diagnostics": "health"}),
+        ("calibration.json", {"pause": "rest"}),
+        ("dataset/dataset.json", {"limits": "bounds"}),
+    ):
+        values = renamed(json.loads((folder / name).read_text()), names)
+        values.pop("analysis", None)
+        (folder / name).write_text(json.dumps(values))
+
+
+def held(folder):
+    """All that a run's folder holds, read: files of JSON, and checkpoints' arrays and meta data."""
+    found = {path.name: json.loads(path.read_text()) for path in folder.rglob("*.json")}
+    for path in folder.glob("*.npz"):
+        arrays, meta = checkpoints.read(path)
+        found[path.name] = {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}, meta
+    return found
+
+
+def test_a_run_of_the_version_before_is_refused_until_it_is_converted_and_then_holds_the_same(tiny_run):
+    (tiny_run / "calibration.json").write_text(json.dumps({"pause": -35.5, "spans": None, "voicing": 0.0}))
+    (tiny_run / "evaluate.json").write_text(json.dumps({"ok": 1.0, "diagnostics": {"gradient_norm": 1.0}}))
+    before, log = held(tiny_run), (tiny_run / "log.csv").read_bytes()
+    assert before["recipe.json"]["recipe"]["limits"] is True and "diagnostics" in before["result.json"]
+    aged(tiny_run)
+    with pytest.raises(ValueError, match=f"older version; convert it: {checkpoints.CONVERT} {tiny_run}"):
+        runs.open_run(tiny_run)
+    assert convert.convert(tiny_run).recipe == TINY
+    after = held(tiny_run)
+    assert "analysis" not in after["dataset.json"]  # of whoever analysed it, nobody knows
+    before["dataset.json"].pop("analysis")
+    assert after == before and (tiny_run / "log.csv").read_bytes() == log
+    run = runs.open_run(tiny_run)
+    assert run.load("best")[0].keys() and run.result()["diagnostics"] and run.limits is None
+    run.check_data(dataset.load(run.dataset_folder))
+    convert.convert(tiny_run)
+    assert held(tiny_run) == after  # again: nothing changes
+    assert not list(tiny_run.glob(".*.part"))
+
+
+def test_converting_what_is_no_run_is_one_line_with_the_usage(tmp_path, monkeypatch):
+    for module, usage in (("convert", "RUN"), ("exporting", "RUN FOLDER")):
+        monkeypatch.setattr(sys, "argv", [module, str(tmp_path)])
+        monkeypatch.delitem(sys.modules, f"vocalsynth_utils.runs.{module}")
+        with pytest.raises(SystemExit, match=f"holds no run .*\nusage: python -m vocalsynth_utils.runs.{module} {usage}$"):
+            runpy.run_module(f"vocalsynth_utils.runs.{module}", run_name="__main__")
+    assert not list(tmp_path.iterdir())

@@ -64,12 +64,13 @@ def workers_of(process):
     return []
 
 
-def wait_for(condition, seconds=200):  # a busy machine
+def wait_for(condition, process=None, seconds=200):  # a busy machine
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.05)
     raise AssertionError("waited in vain")
 
@@ -227,7 +228,7 @@ def test_folders_of_something_else_are_left_alone(tmp_path, capsys):
 # what becomes of it
 
 
-def cluster_of(n_workers, processes):
+def cluster_of(n_workers, processes, **options):
     return distributed.LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
@@ -235,6 +236,7 @@ def cluster_of(n_workers, processes):
         memory_limit=0,
         silence_logs=logging.CRITICAL,
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        **options,
     )
 
 
@@ -453,7 +455,7 @@ def assert_as_if_nothing_had_happened(out, uninterrupted):
 def test_killing_the_sweep_and_then_a_worker_changes_nothing(uninterrupted, tmp_path):
     path, expected = uninterrupted
     process = start(path, "--out", tmp_path, "--workers", 2)
-    wait_for(lambda: len(logs(tmp_path)) == 2)
+    wait_for(lambda: len(logs(tmp_path)) == 2, process)
     orphans = workers_of(process)
     assert len(orphans) == 2
     process.kill()
@@ -463,8 +465,8 @@ def test_killing_the_sweep_and_then_a_worker_changes_nothing(uninterrupted, tmp_
     before = {log: log.read_text().splitlines()[:-1] for log in logs(tmp_path)}
 
     process = start(path, "--out", tmp_path, "--workers", 2)
-    wait_for(lambda: any(len(log.read_text().splitlines()) > len(before[log]) + 5 for log in logs(tmp_path)))
-    victim = wait_for(lambda: workers_of(process))[0]
+    wait_for(lambda: any(len(log.read_text().splitlines()) > len(before[log]) + 5 for log in logs(tmp_path)), process)
+    victim = wait_for(lambda: workers_of(process), process)[0]
     with contextlib.suppress(psutil.NoSuchProcess):
         victim.kill()
     assert process.wait(300) == 0, process.communicate()
@@ -476,7 +478,7 @@ def test_killing_the_sweep_and_then_a_worker_changes_nothing(uninterrupted, tmp_
 @pytest.mark.slow
 def test_an_interrupted_sweep_takes_its_workers_with_it(uninterrupted, tmp_path, capsys):
     process = start(uninterrupted[0], "--out", tmp_path)
-    wait_for(lambda: logs(tmp_path))
+    wait_for(lambda: logs(tmp_path), process)
     workers = workers_of(process)
     assert workers
     assert main(["sweep", str(uninterrupted[0]), "--out", str(tmp_path)]) == 2  # a second one meanwhile
@@ -497,7 +499,7 @@ def test_a_run_that_kills_its_worker_each_time_has_failed_and_the_others_end(tmp
     process = start(write(tmp_path / "s.toml", text), "--out", tmp_path / "out", "--workers", 1)
     seen, epochs = 0, lambda: max(map(report.n_epochs, (tmp_path / "out" / "runs").glob("*")), default=0)
     for _ in range(sweep.ATTEMPTS):
-        wait_for(lambda seen=seen: epochs() > seen + 1)  # the log may lose the last row
+        wait_for(lambda seen=seen: epochs() > seen + 1, process)  # the log may lose the last row
         for victim in workers_of(process):
             victim.kill()
         seen = epochs()
@@ -511,16 +513,16 @@ def test_on_a_cluster_a_dead_worker_and_a_dead_sweep_lose_nothing(uninterrupted,
     path, expected = uninterrupted
     with cluster_of(2, processes=True) as cluster:
         process = start(path, "--out", tmp_path, "--scheduler", cluster.scheduler_address)
-        wait_for(lambda: len(logs(tmp_path)) == 2)
+        wait_for(lambda: len(logs(tmp_path)) == 2, process)
         process.kill()  # the cluster stays, and stops training
         process.communicate()
         for log in logs(tmp_path):
-            wait_for(lambda log=log: is_free(log.parent), 60)
+            wait_for(lambda log=log: is_free(log.parent))
         assert not all((log.parent / "outcome.json").exists() for log in logs(tmp_path))
 
         before = {log: report.n_epochs(log.parent) for log in logs(tmp_path)}
         process = start(path, "--out", tmp_path, "--scheduler", cluster.scheduler_address)
-        wait_for(lambda: any(report.n_epochs(log.parent) > n for log, n in before.items()))
+        wait_for(lambda: any(report.n_epochs(log.parent) > n for log, n in before.items()), process)
         psutil.Process(cluster.workers[0].pid).kill()
         assert process.wait(300) == 0, process.communicate()
     assert_as_if_nothing_had_happened(tmp_path, expected)
@@ -533,23 +535,46 @@ def is_free(folder):
     return False
 
 
-def test_training_that_nobody_waits_for_stops_at_the_next_batch(tmp_path, here, monkeypatch):
-    """A sweep that is gone has its task cancelled by the scheduler."""
+@pytest.fixture
+def endless(monkeypatch):
+    """Training that goes on until it is told to stop: events of its beginning and its end."""
     begun, stopped = threading.Event(), threading.Event()
 
-    def endless(recipe, data, folder, should_stop, **options):
+    def train(recipe, data, folder, should_stop, **options):
         begun.set()
         while not should_stop():
             time.sleep(0.01)
             yield {}
         stopped.set()
 
-    monkeypatch.setattr(pipeline, "train", endless)
-    path = write(tmp_path / "s.toml", TINY + "[grid]\nn_units = [[3]]\n")
-    gone = lambda ended, done, total: begun.is_set() and exec("raise KeyboardInterrupt")
+    monkeypatch.setattr(pipeline, "train", train)
+    return begun, stopped
+
+
+ONE = TINY + "[grid]\nn_units = [[3]]\n"
+
+
+def test_training_that_nobody_waits_for_stops_at_the_next_batch(tmp_path, here, endless):
+    """A sweep that is gone has its task cancelled by the scheduler."""
+    begun, stopped = endless
+
+    def interrupt(ended, done, total):
+        if begun.is_set():
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        sweeps.run(path, tmp_path / "out", scheduler=here, on_change=gone)
+        sweeps.run(write(tmp_path / "s.toml", ONE), tmp_path / "out", scheduler=here, on_change=interrupt)
     assert stopped.wait(60) and not list((tmp_path / "out").glob("runs/*/outcome.json"))
+
+
+def test_a_scheduler_that_goes_is_said(tmp_path, endless, monkeypatch, capfd):
+    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
+    path, (begun, _) = write(tmp_path / "s.toml", ONE), endless
+    with cluster_of(1, processes=False, protocol="tcp://") as cluster:
+        go = lambda ended, done, total: begun.is_set() and cluster.close()
+        with pytest.raises(OSError, match="the scheduler has gone; .* start the sweep again"):
+            sweeps.run(path, tmp_path / "out", scheduler=cluster.scheduler_address, on_change=go)
+    assert not capfd.readouterr().err
 
 
 def test_a_scheduler_that_cannot_be_used_is_one_line(tmp_path, here, monkeypatch, capsys):
@@ -562,12 +587,3 @@ def test_a_scheduler_that_cannot_be_used_is_one_line(tmp_path, here, monkeypatch
             assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--scheduler", address]) == 2
             err = capsys.readouterr().err.strip()
             assert (address in err or words == "does not see") and words in err and len(err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_a_scheduler_that_goes_is_one_line(tmp_path, uninterrupted):
-    with cluster_of(1, processes=True) as cluster:
-        process = start(uninterrupted[0], "--out", tmp_path, "--scheduler", cluster.scheduler_address)
-        wait_for(lambda: logs(tmp_path))
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 2 and "the scheduler has gone" in err and len(err.strip().splitlines()) == 1

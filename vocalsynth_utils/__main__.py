@@ -1,4 +1,4 @@
-"""The command line: ``vocalsynth COMMAND``, or ``python -m vocalsynth_utils COMMAND``.  The notebooks call the same functions."""
+"""The command line, ``vocalsynth COMMAND``, as functions of parsed arguments; notebooks call what these call."""
 
 import argparse
 import errno
@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from . import benchmark
 from . import recipes as named
 
 
@@ -37,23 +38,7 @@ def recipes(args):
     """Print the table of named recipes."""
     from . import model
 
-    def row(*cells):
-        print("{:<26}{:<8}{:>6} {:>5}  {:<20}{:>12}{:>12}{:>9}  {}".format(*cells).rstrip())
-
-    row("recipe", "holds", "frame", "steps", "units", "parameters", "-small", "2016", "purpose")
-    for family, experiments in named.FAMILIES.items():
-        print(f"\n{family}")
-        for e in experiments:
-            r, small = named.RECIPES[e.name], named.RECIPES.get(f"{e.name}-small") if e.small is not None else None
-            units = f"{r.n_units[0]} x {len(r.n_units)}" if len(set(r.n_units)) == 1 else "-".join(map(str, r.n_units))
-            sizes = [f"{model.expected_parameters(each):,}" if each else "" for each in (r, small)]
-            recorded = f"{e.recorded:.3f}" if e.recorded else ""
-            row(r.name, r.features, r.frame_length, r.n_steps, units, *sizes, recorded, r.purpose)
-    print(
-        "\nframe: samples at 16 kHz.  -small: parameters of NAME-small, the same for the built-in voice and a minute of"
-        " one core;\nwhere that is empty, the recipe is small itself.  2016: best valid loss / variance then, on three"
-        " hours of another voice."
-    )
+    print(named.listing(model.expected_parameters))
 
 
 def voice(args):
@@ -90,10 +75,9 @@ def train(args):
     print(diagnostics.describe_memory(recipe, data.n_features))
     done, unit = len(runs.open_run(folder).log()) if args.resume else 0, recipe.loss_unit(data.variance)
     with _bar("epoch", total=recipe.n_epochs, initial=done) as bar:
-        for row in pipeline.train(
-            recipe, data, folder, args.resume, on_stage=bar.set_description, minutes=args.minutes,
-            on_batch=lambda done, total: bar.set_description(f"batch {done}/{total}"), diagnose=args.diagnostics,
-        ):  # fmt: skip
+        on_batch = lambda done, total: bar.set_description(f"batch {done}/{total}")
+        options = {"on_stage": bar.set_description, "minutes": args.minutes, "diagnose": args.diagnostics}
+        for row in pipeline.train(recipe, data, folder, args.resume, on_batch=on_batch, **options):
             bar.update()
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
     result = runs.open_run(folder).result()
@@ -113,9 +97,8 @@ def generate(args):
     run = runs.open_run(args.run)
     audio.check_place(args.out)
     if not run.recipe.draws and args.temperature != 1:
-        raise ValueError(
-            f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing; leave it out"
-        )
+        what = f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing"
+        raise ValueError(f"{what}; leave it out")
     primer = pipeline.primer(run, args.primer, args.primer_frames)
     with _bar("frame", total=generation.length(run.recipe, args.seconds)[1]) as bar:
         on_frame = lambda done: bar.update(done - bar.n)
@@ -129,13 +112,12 @@ def generate(args):
 
 def evaluate(args):
     """Generate from a run and measure what it has become, beside the voice it learned from."""
-    from . import audio, dataset, generation, pipeline, runs
+    from . import audio, generation, pipeline, runs
 
     if args.out is not None:
         audio.check_place(args.out)
     run = runs.open_run(args.run)
-    data = dataset.load(run.dataset_folder)
-    run.check_data(data)
+    data = pipeline.own_dataset(run)  # what is wrong with it is said first
     with _bar("frame", total=generation.length(run.recipe, args.seconds)[1]) as bar:
         on_frame = lambda done: bar.update(done - bar.n)
         result, y = pipeline.evaluate(run, data, args.seconds, args.seed, args.temperature, on_frame)
@@ -172,16 +154,12 @@ def sweep(args):
     print(f"{folder / 'table.csv'}\n{folder / 'figure.png'}")
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
-        first = failed[0]["reason"]
-        raise ValueError(
-            f"{len(failed)} of {len(rows)} runs failed, the first: {first}; start the sweep again to try them again"
-        )
+        what = f"{len(failed)} of {len(rows)} runs failed, the first: {failed[0]['reason']}"
+        raise ValueError(f"{what}; start the sweep again to try them again")
 
 
 def bench(args):
     """Time training, compiling, generating and preparing on this machine, beside what it could do at best."""
-    from . import benchmark
-
     print(benchmark.main(args))
 
 
@@ -201,20 +179,17 @@ def _positive(text):
     return value
 
 
-def _whole(text):
+def _whole(text, least=0):
     """A command-line whole number of at least 0."""
-    if not text.isdecimal() or len(text) > 18:
-        raise argparse.ArgumentTypeError(
-            f"{text[:30]!r} must be a whole number of at least 0, and of at most 18 digits"
-        )
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        what = f"{text[:30]!r} must be a whole number of at least {least}, and of at most 18 digits"
+        raise argparse.ArgumentTypeError(what)
     return int(text)
 
 
 def _at_least_one(text):
     """A command-line whole number above 0."""
-    if _whole(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+    return _whole(text, 1)
 
 
 def _path(text):
@@ -240,19 +215,24 @@ def parser():
         for name, text in positional:
             p.add_argument(name.lower(), metavar=name, help=text, type=str if name == "RECIPE" else _path)
         p.set_defaults(function=function)
-        return p.add_argument
+        return p
 
-    def drawing(option):
-        option("--temperature", type=_positive, default=1.0, help="below 1 duller, above 1 wilder (default 1)")
-        option("--seed", type=_whole, default=0, help="of what is drawn (default 0)")
+    _training_commands(command)
+    _commands_on_runs(command)
+    return top
 
+
+def _training_commands(command):
+    """What makes voices, datasets and runs."""
     command(recipes)
-    option = command(voice, OUT)
+    option = command(voice, OUT).add_argument
     option("--seconds", type=_positive, default=300.0, help="length (default 300)")
     option("--seed", type=_whole, default=0, help="another seed, another song (default 0)")
-    option = command(prepare, RECIPE, ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder"))
+    option = command(
+        prepare, RECIPE, ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder")
+    ).add_argument
     option("--set", **SET)
-    option = command(train, RECIPE)
+    option = command(train, RECIPE).add_argument
     default = "(default: the built-in voice, 300 s of it, or 1500 s for world-mdn)"
     option("--data", **DATA, help=f"a recording or a prepared dataset {default}")
     option("--run", type=_path, metavar="DIR", help="the run's folder (default runs/RECIPE)")
@@ -261,29 +241,32 @@ def parser():
     option("--resume", action="store_true", help="go on from the run's last epoch")
     option("--diagnostics", action="store_true", help="log gradient norm, epsilon, clipping and saturated gates too")
     option("--set", **SET)
-    option = command(generate, RUN, OUT)
+
+
+def _commands_on_runs(command):
+    """What uses runs, or makes many."""
+
+    def drawing(option):
+        option("--temperature", type=_positive, default=1.0, help="below 1 duller, above 1 wilder (default 1)")
+        option("--seed", type=_whole, default=0, help="of what is drawn (default 0)")
+
+    option = command(generate, RUN, OUT).add_argument
     option("--seconds", type=_positive, required=True, help="length of the new audio")
     sources = "train|valid|test|FILE|none"
     option("--primer", type=_path, default="valid", metavar=sources, help="what it hears first (default valid)")
     option("--primer-frames", type=_whole, help="length of the primer (default: one training sequence)")
     drawing(option)
-    option = command(evaluate, RUN)
+    option = command(evaluate, RUN).add_argument
     option("--seconds", type=_positive, default=600.0, help="how much to generate (default 600)")
     option("--out", type=_path, metavar="FILE", help="keep the generated audio in this WAV file")
     option("--json", action="store_true", help="print one line of JSON")
     drawing(option)
-    option = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples"))
+    option = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples")).add_argument
     option("--out", type=_path, metavar="DIR", help="the sweep's folder (default runs/sweeps/NAME)")
     option("--data", **DATA, help="a recording or a prepared dataset, instead of the file's own")
     option("--workers", type=_at_least_one, help="runs at once (default: the file's, or one for each core)")
     option("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler, as in tcp://host:8786")
-    option = command(bench)
-    option("--json", action="store_true", help="print the numbers as JSON")
-    option("--quick", action="store_true", help="a tiny network, in seconds: whether it works, not how fast")
-    option("--no-scan", action="store_true", help="leave stock Lasagne out, which compiles for minutes")
-    option("--shapes", nargs="+", metavar="I/U/S/B", help="inputs/units/steps/batch")
-    option("--repeats", type=_at_least_one, default=7, help="timed steps of each program")
-    return top
+    benchmark.add_arguments(command(bench))
 
 
 def _remedy(error, command):

@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 LINEAR_ORDER = 400  # past samples that linear prediction sees
 
 
-def baselines(dataset, n_steps, split="valid"):
+def losses(dataset, n_steps, split="valid"):
     """Losses of three such predictors.
 
     Parameters
@@ -21,25 +21,23 @@ def baselines(dataset, n_steps, split="valid"):
     Returns
     -------
     dict
-        Mean squared error in units of the train part's variance:
-        ``"mean"`` always says the train mean; ``"repeat"`` says the last frame
-        again; ``"linear"`` is linear prediction fitted on the train part, from
-        the last 400 samples (raw frames) or the last two frames (features).
+        Mean squared error in units of the train part's variance: ``"mean"`` always says the train mean; ``"repeat"``
+        says the last frame again; ``"linear"`` is linear prediction fitted on the train part, from the last 400
+        samples (raw frames) or the last two frames (features).
     """
-    return {name: float(errors.mean()) for name, errors in baselines_in_frame(dataset, n_steps, split).items()}
+    return {name: float(errors.mean()) for name, errors in losses_in_frame(dataset, n_steps, split).items()}
 
 
-def baselines_in_frame(dataset, n_steps, split="valid"):
-    """As `baselines`, at each place in the frame: dict of str to float64 array of shape (n_features,)."""
+def losses_in_frame(dataset, n_steps, split="valid"):
+    """As `losses`, at each place in the frame: dict of str to float64 array of shape (n_features,)."""
     predict = _linear_prediction(dataset, n_steps)
     mean = dataset.scaling.mean_of_scaled
     totals, n = np.zeros((3, dataset.n_features)), 0
     for start in dataset.starts(split, n_steps):
         X = dataset.batch([start], n_steps)[0]
-        target = X[1:]
         for total, prediction in zip(totals, (mean, X[:-1], predict(X))):
-            total += np.square(target - prediction, dtype=np.float64).sum(axis=0)
-        n += len(target)
+            total += np.square(X[1:] - prediction, dtype=np.float64).sum(axis=0)
+        n += n_steps - 1
     return dict(zip(("mean", "repeat", "linear"), totals / n / dataset.variance))
 
 
@@ -59,8 +57,7 @@ def _linear_prediction(dataset, n_steps):
 
     def past(X):
         before = np.concatenate([X[:1], X[:-2]])
-        known = np.hstack([X[:-1], before, np.ones((len(X) - 1, 1), X.dtype)])
-        return known.astype(np.float64)  # (n_steps - 1, 2 n_features + 1)
+        return np.hstack([X[:-1], before, np.ones((len(X) - 1, 1))])  # float64 (n_steps - 1, 2 n_features + 1)
 
     gram = cross = 0.0
     for start in dataset.starts("train", n_steps):
@@ -81,7 +78,7 @@ def _levinson_weights(dataset, horizon):
     length = max(1 << 16, 4 * n_lags)
     starts = range(first, end, length)
     if end - first > 16 * length:
-        starts = np.linspace(first, max(first, end - length), 16).astype(int)
+        starts = np.linspace(first, end - length, 16).astype(int)
     autocorrelation = np.zeros(n_lags)
     for start in starts:
         x = dataset.scaled(start, min(start + length, end)) - dataset.scaling.mean_of_scaled

@@ -43,8 +43,7 @@ class Dataset:
     source : dict
         Name of the recording, its path from the folder, its size in bytes and its modification time (ns).
     rows : memory-mapped array of shape (n_rows,) or (n_rows, n_features)
-        int16 or float32 samples, or float32 features; train, valid, test one
-        after the other.
+        Samples (int16, float32) or features (float32); train, valid, test one after the other.
     samples : memory-mapped array of shape (n_samples,)
         The recording, int16 or float32; the rows themselves for raw frames.
     ranges : dict of str to (first, end)
@@ -54,8 +53,7 @@ class Dataset:
     scaling : preprocessing.Scaling
         Fitted on the train part alone.
     limits : [low, high] or None
-        Scaled quantiles of each feature in the train part, which generation
-        stays within; None for raw samples.
+        Scaled quantiles of each feature in the train part, for generation; None for raw samples.
     """
 
     folder: Path
@@ -99,26 +97,10 @@ class Dataset:
         return np.array(as_float(self.samples[part]))
 
     def starts(self, split, n_steps, n_offsets=1):
-        """First rows of the sequences in one part.
+        """First rows of the sequences in one part: int array (n_sequences,), in order of time within each copy.
 
-        Parameters
-        ----------
-        split : {"train", "valid", "test"}
-        n_steps : int
-            Frames in a sequence.
-        n_offsets : int
-            Shifted copies, evenly spread over one frame.
-
-        Returns
-        -------
-        int array of shape (n_sequences,)
-            In order of time within each copy.
-
-        Raises
-        ------
-        ValueError
-            When the part is shorter than one sequence, or a shift is smaller
-            than a row.
+        There are `n_offsets` shifted copies, evenly spread over one frame.  ValueError when the part is shorter than
+        one sequence, or a shift is smaller than a row.
         """
         first, end = self.ranges[split]
         length = n_steps * self.rows_per_frame
@@ -131,30 +113,16 @@ class Dataset:
 
     def _too_short(self, split, n_steps):
         """What is wrong with a part shorter than one sequence, and what would fit everywhere."""
-        sr, frame_length = self.settings["sample_rate"], self.settings["frame_length"]
-        shortest = min(b - a for a, b in self.ranges.values())
+        frame_length, shortest = self.settings["frame_length"], min(b - a for a, b in self.ranges.values())
+        seconds = n_steps * frame_length / self.settings["sample_rate"]
         remedy = f"frame_length <= {shortest * self.row_length // n_steps}"
         if shortest >= 2 * self.rows_per_frame:
             remedy = f"n_steps <= {shortest // self.rows_per_frame}"
-        return (
-            f"the {split} part holds {self.seconds(split):g} s, less than one sequence of n_steps={n_steps} frames of "
-            f"{frame_length} samples ({n_steps * frame_length / sr:g} s); use {remedy} or a longer recording"
-        )
+        needs = f"less than one sequence of n_steps={n_steps} frames of {frame_length} samples ({seconds:g} s)"
+        return f"the {split} part holds {self.seconds(split):g} s, {needs}; use {remedy} or a longer recording"
 
     def batch(self, starts, n_steps):
-        """Scaled sequences.
-
-        Parameters
-        ----------
-        starts : int array of shape (n_batch,)
-            From `starts`, or any rows a whole sequence fits behind.
-        n_steps : int
-
-        Returns
-        -------
-        float32 array of shape (n_batch, n_steps, n_features)
-            Time-major in memory, the LSTM's own order.
-        """
+        """Scaled sequences from some starting rows on: float32 (n_batch, n_steps, n_features), time-major in memory."""
         X = np.empty((n_steps, len(starts), self.n_features), np.float32).transpose(1, 0, 2)
         for sequence, start in zip(X, starts):
             rows = self.rows[start : start + n_steps * self.rows_per_frame]
@@ -173,11 +141,10 @@ class Dataset:
     def check_fits(self, recipe):
         """Raise ValueError where this was prepared for other frames than the recipe's."""
         for name in PREPARED_FIELDS:
-            if self.settings[name] != getattr(recipe, name):
-                raise ValueError(
-                    f"{self.folder} was prepared with {name}={self.settings[name]!r}, the recipe has "
-                    f"{getattr(recipe, name)!r}; prepare it again for this recipe"
-                )
+            was, wanted = self.settings[name], getattr(recipe, name)
+            if was != wanted:
+                what = f"{self.folder} was prepared with {name}={was!r}, the recipe has {wanted!r}"
+                raise ValueError(f"{what}; prepare it again for this recipe")
 
     def check_enough(self, recipe):
         """Raise ValueError where a part is shorter than one of the recipe's sequences, or train than one batch."""
@@ -185,13 +152,11 @@ class Dataset:
         for split in ("valid", "test"):
             self.starts(split, recipe.n_steps)
         if n_train < recipe.n_batch and not recipe.batches_per_epoch:
-            raise ValueError(
-                f"the train part has {n_train} sequences, fewer than one batch of n_batch={recipe.n_batch}; "
-                f"use n_batch <= {n_train}, more offsets or a longer recording"
-            )
+            what = f"the train part has {n_train} sequences, fewer than one batch of n_batch={recipe.n_batch}"
+            raise ValueError(f"{what}; use n_batch <= {n_train}, more offsets or a longer recording")
 
     def is_of(self, recording, recipe):
-        """Whether `prepare` would make the same of a recording again: its settings, the recording's path, size and date."""
+        """Whether `prepare` would make the same again: by the settings, and the recording's path, size and date."""
         wanted = {name: getattr(recipe, name) for name in PREPARED_FIELDS}
         return self.settings == wanted and self.source == _source(recording, self.folder)
 
@@ -236,7 +201,7 @@ def prepare(recording, recipe, folder, elsewhere=()):
     opened = audio.open_recording(recording, recipe.sample_rate)
     equal = next(_equal([folder, *elsewhere], recording, recipe), None)
     if equal is None or equal.folder != folder:
-        with _new_folder(folder) as part:
+        with _new_folder(folder, lambda: any(_equal([folder], recording, recipe))) as part:
             if equal is None:
                 _analyse(opened, recording, recipe, folder, part).check_enough(recipe)  # said now, not after an hour
             else:
@@ -259,20 +224,20 @@ def _equal(folders, recording, recipe):
 
 
 @contextlib.contextmanager
-def _new_folder(folder):
-    """A folder beside, to fill; it takes the name of `folder`, and what stood there goes, when all went well."""
+def _new_folder(folder, made_meanwhile):
+    """A folder beside, to fill; it becomes `folder` when all went well, unless another process made that meanwhile."""
     existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before that
     try:
         yield part
         os.chmod(part, 0o755)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(part, folder)
-    except BaseException:
+        if not made_meanwhile():
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(part, folder)
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def _analyse(opened, recording, recipe, folder, part):
@@ -309,21 +274,13 @@ def _link(equal, recording, folder, part):
 
 
 def load(folder):
-    """Open a dataset that `prepare` made; warns when its recording has changed since.
-
-    Raises
-    ------
-    ValueError
-        When the folder is not a whole dataset.
-    """
+    """Open a dataset that `prepare` made, or ValueError where it is not whole; warns when its recording has changed."""
     dataset, _ = _open(Path(folder))
     path = dataset.source.get("path")
     recording = dataset.folder / (path if isinstance(path, str) else "")
     if recording.is_file() and _source(recording, dataset.folder) != dataset.source:
-        warnings.warn(
-            f"{storage.real_path(recording)} has changed since {folder} was prepared from it; "
-            "the dataset holds it as it was, `prepare` makes it anew"
-        )
+        changed = f"{storage.real_path(recording)} has changed since {folder} was prepared from it"
+        warnings.warn(f"{changed}; the dataset holds it as it was, `prepare` makes it anew", stacklevel=2)
     return dataset
 
 
@@ -348,9 +305,8 @@ def _open(folder):
     ranges, row_length = _ranges(len(samples), recipe), features.row_length(recipe)
     said = meta.get("ranges"), meta.get("row_length")
     if said != ({k: list(v) for k, v in ranges.items()}, row_length) or ranges["test"][1] != len(rows):
-        raise ValueError(
-            f"{folder} is damaged: it has {len(rows)} rows, dataset.json says otherwise; make it again with `prepare`"
-        )
+        what = f"it has {len(rows)} rows, dataset.json says otherwise"
+        raise ValueError(f"{folder} is damaged: {what}; make it again with `prepare`")
     dataset = Dataset(folder, settings, source, rows, samples, ranges, row_length, scaling, limits)
     return dataset, meta.get("analysis")
 

@@ -1,12 +1,10 @@
 """Frames and sound that a network makes when it hears only itself, after some true frames to begin with.
 
-`free_run` is the loop itself.  Everything else here makes it fast and long:
-several chains of frames at once (`Sampler`), frames in blocks, sound in pieces.
-A recipe that needs more than the compiled graph gives its own sampler and its
-own post-filter as arguments; see `pipeline.generate`.
+`free_run` is the loop itself; `generate` is what it is for: a trained network,
+its frames as they come, and their sound in pieces.  A recipe that needs more than
+the compiled graph gives its own sampler and post-filter; see `pipeline.generate`.
 """
 
-import itertools
 import warnings
 
 import numpy as np
@@ -98,11 +96,6 @@ def random_numbers(rng, n, head):
     return uniform, rng.standard_normal((n, head.n_normal), np.float32)
 
 
-def take(draws, n):
-    """The next numbers of each `Draws`: uniform (n_chains, n, n_uniform), normal (n_chains, n, n_normal)."""
-    return tuple(map(np.stack, zip(*(d.take(n) for d in draws))))
-
-
 def compile_step(network, temperature=1.0, seed=0, limits=None):
     """The network as `free_run`'s step: deterministic graph, state carried in and out.
 
@@ -136,13 +129,8 @@ def compile_step(network, temperature=1.0, seed=0, limits=None):
 def compile_chains(network, temperature=1.0, limits=None):
     """As `compile_step`, for several chains at once, each with its own state: many cost little more than one.
 
-    Returns
-    -------
-    callable
-        ``step(frames, state, uniform, normal) -> (frame, state)``; frames
-        float32 (n_chains, n_steps, n_features), frame (n_chains, n_features),
-        state a list of arrays (n_chains, n_units), or None; the random numbers
-        from `random_numbers`.
+    Returns ``step(frames, state, uniform, normal) -> (frame, state)``: frames float32 (n_chains, n_steps, n_features),
+    frame (n_chains, n_features), state a list of arrays (n_chains, n_units), or None; numbers from `random_numbers`.
     """
     x, uniform, normal = T.tensor3("frames"), T.matrix("uniform"), T.matrix("normal")
     given = model.state_variables(network)
@@ -163,133 +151,19 @@ def compile_chains(network, temperature=1.0, limits=None):
     return step
 
 
-EACH = slice(None)  # of the chains
+def network_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None):
+    """The frames of a network that runs free, as they come, in blocks (1, n_features); see `compile_step`."""
+    step, state, heard = compile_step(network, temperature, seed, limits), None, np.asarray(primer)
+    for _ in range(n_frames):
+        frame, state = step(heard, state)
+        heard = frame[None]
+        yield heard
 
 
-class Sampler:
-    """Chains of frames that go on, all of them or some, which an index array names.
-
-    Parameters
-    ----------
-    frames : float array of shape (n_chains, n_features)
-        The newest ones, which the network has not heard.
-    state : list of arrays (n_chains, n_units)
-        hid and cell of each LSTM layer.
-    """
-
-    block = 1  # frames that are worth being asked for at once
-
-    def __init__(self, frames, state):
-        self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
-        self.n_chains = len(frames)
-
-    def advance(self, uniform, normal, which=EACH):
-        """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`."""
-        carried = self.state(which)
-        numbers = (np.ascontiguousarray(v, np.float32) for v in (uniform, normal))
-        drawn = self._advance(*numbers, carried[0], carried[1:])
-        self.restore(carried, which)
-        return drawn
-
-    def blocks(self, draws, n_frames, heard):
-        """The next `n_frames` of every chain, in blocks (n_chains, n, n_features).
-
-        Parameters
-        ----------
-        draws : list of Draws
-            One for each chain.
-        n_frames : int
-        heard : float32 array of shape (n_chains, n_heard, n_features)
-            What came before; a sampler that judges what it draws looks at it.
-        """
-        for done in range(0, n_frames, self.block):
-            yield self.advance(*take(draws, min(self.block, n_frames - done)))
-
-    def _advance(self, uniform, normal, frames, state):
-        """As `advance`; `frames` and `state` are changed in place."""
-        raise NotImplementedError
-
-    def state(self, which=EACH):
-        """All that the next frames follow from, to `restore`: a list of arrays with a row for each chain."""
-        return [np.array(array[which], order="C") for array in self._carried]
-
-    def restore(self, state, which=EACH):
-        """Go on from a `state` of before, as if nothing had come after it."""
-        for array, rows in zip(self._carried, state):
-            array[which] = rows
-
-    def reset(self, which=EACH):
-        """Go on from the newest frame alone, in the state before any step."""
-        for array in self._carried[1:]:
-            array[which] = 0
-
-
-class GraphSampler(Sampler):
-    """Chains that the compiled graph makes longer, a frame at a time; `step` is from `compile_chains`."""
-
-    def __init__(self, step, frames, state):
-        super().__init__(frames, state)
-        self._step = step
-
-    def _advance(self, uniform, normal, frames, state):
-        drawn = np.empty((*uniform.shape[:2], frames.shape[1]), np.float32)
-        for i in range(uniform.shape[1]):
-            drawn[:, i], now = self._step(frames[:, None], state, uniform[:, i], normal[:, i])
-            frames[:] = drawn[:, i]
-            for array, rows in zip(state, now):
-                array[:] = rows
-        return drawn
-
-
-def graph_sampler(network, step, primers, numbers, temperature=1.0, limits=None):
-    """Prime some chains and draw the first frame of each, by the compiled graph.
-
-    Parameters
-    ----------
-    network : model.Network
-    step : callable
-        Its `compile_chains`, of the same temperature and limits.
-    primers : float32 array of shape (n_chains, n_primer, n_features)
-    numbers : (uniform, normal)
-        From `random_numbers`, a row for each chain.
-    temperature, limits
-        See `compile_step`.
-
-    Returns
-    -------
-    sampler : Sampler
-    frames : float32 array of shape (n_chains, n_features)
-    """
-    frames, state = step(primers, None, *numbers)
-    return GraphSampler(step, frames, state), frames
-
-
-def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, limits=None, sampler=graph_sampler, on_frame=None):
-    """The frames of `free_run`, as they come.
-
-    Parameters
-    ----------
-    network : model.Network
-    primer, n_frames
-        See `free_run`.
-    temperature, seed, limits
-        See `compile_step`.
-    sampler : callable, optional
-        What primes a chain and makes it longer; called as `graph_sampler`.
-    on_frame : callable, optional
-        ``on_frame(done)`` now and then.
-
-    Yields
-    ------
-    float32 array of shape (n, n_features)
-        n_frames together.
-    """
-    draws = Draws(network.head, seed)
-    step = compile_chains(network, temperature, limits)
-    chain, first = sampler(network, step, np.asarray(primer)[None], draws.take(1), temperature, limits)
-    following = chain.blocks([draws], n_frames - 1, np.concatenate([primer, first])[None])
+def counted(blocks, on_frame):
+    """The blocks; ``on_frame(done)`` is called after each, if there is such a function."""
     done = 0
-    for (block,) in itertools.chain([first[None]], following):
+    for block in blocks:
         yield block
         done += len(block)
         if on_frame:
@@ -298,12 +172,7 @@ def frame_blocks(network, primer, n_frames, temperature=1.0, seed=0, limits=None
 
 def to_sound(frames, recipe, scaling, postfilter=None):
     """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
-    return joined(sound_blocks([frames], len(frames), recipe, scaling, postfilter))
-
-
-def joined(pieces):
-    """Pieces of sound as one signal."""
-    return np.concatenate(list(pieces))
+    return np.concatenate(list(sound_blocks([frames], len(frames), recipe, scaling, postfilter)))
 
 
 def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None):
@@ -319,9 +188,8 @@ def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None):
         yield np.clip(np.where(broken, 0, y) if broken.any() else y, -1, 1).astype(np.float32, copy=False)
     if n_broken:  # a vocoder driven far out of a voice's range
         share = n_broken / (n_frames * recipe.frame_length)
-        warnings.warn(
-            f"{share:.0%} of the generated samples are not finite and silenced: the network has blown up; use limits=true"
-        )
+        what = "of the generated samples are not finite and silenced: the network has blown up; use limits=true"
+        warnings.warn(f"{share:.0%} {what}", stacklevel=2)
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -339,8 +207,7 @@ def primer_frames(run, dataset, source, n_frames):
 
     Returns
     -------
-    float32 array of shape (n_frames, n_features)
-        Scaled as the training data was.
+    float32 array of shape (n_frames, n_features), scaled
     """
     recipe, scaling = run.recipe, run.scaling
     if source == "none":
@@ -350,9 +217,8 @@ def primer_frames(run, dataset, source, n_frames):
     y = audio.read(source, recipe.sample_rate)
     frames = features.frames(y, recipe)[:n_frames]
     if len(frames) == 0:
-        raise ValueError(
-            f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}; use a longer primer"
-        )
+        what = f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}"
+        raise ValueError(f"{what}; use a longer primer")
     return scaling.apply(frames)
 
 
@@ -363,13 +229,7 @@ def length(recipe, seconds):
 
 
 def load_network(run, checkpoint="best"):
-    """A run's network with the parameters of one of its checkpoints.
-
-    Raises
-    ------
-    ValueError
-        When the checkpoint is missing, damaged, or of another shape.
-    """
+    """A run's network with the parameters of a checkpoint; ValueError where that is missing or does not fit."""
     diagnostics.check_network_memory(run.recipe)
     network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
     parameters = model.parameters(network)
@@ -395,23 +255,23 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, network=None, on_fra
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
     **hooks
-        ``sampler`` for `frame_blocks`, ``postfilter`` for `sound_blocks`.
+        ``sampler``, called as `network_frames`; ``postfilter`` for `sound_blocks`.
 
     Returns
     -------
     float32 array of shape (round(seconds * sample_rate),)
         New audio alone, in [-1, 1], none of the primer.
     """
-    return joined(generate_pieces(run, seconds, primer, temperature, seed, network, on_frame, **hooks))
+    return np.concatenate(list(generate_pieces(run, seconds, primer, temperature, seed, network, on_frame, **hooks)))
 
 
 def generate_pieces(
-    run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, sampler=graph_sampler, postfilter=None
+    run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, sampler=network_frames, postfilter=None
 ):
     """As `generate`, a piece at a time: an hour of a WORLD voice takes no more memory than some minutes."""
     missing, n_frames = length(run.recipe, seconds)
     network = network or load_network(run)
-    blocks = frame_blocks(network, primer, n_frames, temperature, seed, run.limits, sampler, on_frame)
+    blocks = counted(sampler(network, primer, n_frames, temperature, seed, run.limits), on_frame)
     for piece in sound_blocks(blocks, n_frames, run.recipe, run.scaling, postfilter):
         yield piece[:missing]
         missing -= len(piece[:missing])

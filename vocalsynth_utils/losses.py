@@ -2,10 +2,9 @@
 
 A head owns Lasagne layers and offers expressions of ``hids`` (n_batch, n_steps, n_units), from the last LSTM layer, and
 of ``current`` and ``target`` (n_batch, n_steps, n_features), the frames heard and the frames that follow:
-
 ``loss(hids, current, target)``, a scalar; ``predict(hids, current)``, the mean of what may follow; and
-``sample(hid, current, uniform, normal, temperature)``, the next frames (n_rows, n_features), given hid (n_rows, n_units)
-    and random numbers (n_rows, n_uniform) and (n_rows, n_normal) as inputs, so that a seed decides all.
+``sample(hid, current, uniform, normal, temperature)``, the next frames (n_rows, n_features), given hid (n_rows,
+n_units) and random numbers (n_rows, n_uniform) and (n_rows, n_normal) as inputs, so that a seed decides all.
 
 A mixture of K diagonal Gaussians in D dimensions is a dense layer's row ``out`` of K (1 + 2 D) numbers: K logits, K
 means of D and K raw sigmas of D; sigma is `min_sigma` + softplus(raw).
@@ -34,7 +33,7 @@ def mean_squared_error(prediction, target):
 
 
 def nll(out, n_mixtures, min_sigma, target):
-    """`mixture_nll` of `mixture_parameters` at `target` (n_rows, n_dims) in one pass, (n_rows,); no gradient to target."""
+    """`mixture_nll` of `mixture_parameters` at `target` (n_rows, n_dims) in one pass; no gradient is sent to target."""
     target = theano.gradient.disconnected_grad(target)
     if native.unavailable() or n_mixtures > MAX_MIXTURES:
         return mixture_nll(*mixture_parameters(out, n_mixtures, target.shape[1], min_sigma), target)
@@ -183,16 +182,15 @@ class MixtureHead:
 class WorldHead:
     """Heads in sequence for WORLD frames: is there voice, at what pitch, with which envelope.
 
-    Each hears what the ones before it decided: voicing from the state; log F0 as a step from the last one, where voiced;
-    the envelope given both.  The pitch, which lives in small steps, is residual; the envelope is absolute, which is what
-    keeps it from wandering off.
+    Each hears what the ones before it decided: voicing from the state; log F0 as a step from the last one, where
+    voiced; the envelope given both.  The pitch, which lives in small steps, is residual; the envelope is absolute,
+    which is what keeps it from wandering off.
 
     Parameters
     ----------
-    hid : Lasagne layer with output (n_rows, n_units)
+    hid, n_mixtures : as for `MixtureHead`
     n_features : int
         Log F0, voicing, then aperiodicity and envelope, standardised.
-    n_mixtures : int
     voicing_values : (float, float)
         What 0 and 1 have become by standardising.
     """
@@ -276,7 +274,7 @@ HEADS = {  # a recipe's loss: its head, and what that takes beyond the layer bel
 
 
 def build_head(recipe, hid, n_features, scaling=None):
-    """The head of a recipe's loss on `hid` (n_rows, n_units); `scaling`, of the data, says what voicing 0 and 1 became."""
+    """The head of a recipe's loss on `hid` (n_rows, n_units); the data's `scaling` says what voicing 0 and 1 became."""
     head, more = HEADS[recipe.loss]
     return head(hid, n_features, *more(recipe, scaling))
 

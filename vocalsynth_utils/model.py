@@ -9,11 +9,9 @@ import theano.tensor as T
 from lasagne.layers import DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
 from theano.tensor.shared_randomstreams import RandomStreams
 
-from . import losses, theano_setup
+from . import losses
 from .features import n_features
 from .fused import lstm_layer
-
-theano_setup.use_ufuncs()
 
 
 class Network(NamedTuple):
@@ -25,7 +23,7 @@ class Network(NamedTuple):
 
 
 def build_network(recipe, n_features, scaling=None):
-    """Lasagne layers: input, noise, dropout, LSTM layers, and the head of the recipe's loss.
+    """A recipe's `Network`: input, noise, dropout, LSTM layers, and the head of the recipe's loss.
 
     Parameters
     ----------
@@ -33,11 +31,7 @@ def build_network(recipe, n_features, scaling=None):
     n_features : int
         Numbers in one frame; `recipe.frame_length` for raw frames.
     scaling : preprocessing.Scaling, optional
-        Of the data; needed for `recipe.input_noise`, which is in units of its standard deviation, and by WORLD's head.
-
-    Returns
-    -------
-    Network
+        Of the data; for `recipe.input_noise`, which is in units of its standard deviation, and for WORLD's head.
 
     Examples
     --------
@@ -67,8 +61,7 @@ def build_network(recipe, n_features, scaling=None):
         )
         lstms.append(layer)
     rows = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
-    head = losses.build_head(recipe, rows, n_features, scaling)
-    return Network(source, lstms, head)
+    return Network(source, lstms, losses.build_head(recipe, rows, n_features, scaling))
 
 
 def run(network, x, states=None, deterministic=True):

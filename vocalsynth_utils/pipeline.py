@@ -7,8 +7,10 @@ A lesson may walk through the steps that these call: `dataset`, `training`,
 import time
 from pathlib import Path
 
+import numpy as np
+
 from . import dataset as datasets
-from . import evaluation, generation, runs, storage, synthetic, training, world_mdn
+from . import evaluation, generation, runs, synthetic, training, world_mdn
 
 PRIMER_FRAMES = 200  # heard before free running, where a run is evaluated
 REFERENCE = "reference.npz"  # beside a dataset: its voice, described
@@ -28,10 +30,6 @@ def prepare(recipe, recording=None, folder=None, resume=False):
         an equal dataset of a run beside it where there is one.
     resume : bool
         The run is there already: without `recording` its own dataset is taken.
-
-    Returns
-    -------
-    dataset.Dataset
     """
     folder = Path(folder)
     if resume and not recording:
@@ -61,23 +59,27 @@ def train(recipe, dataset, folder, resume=False, should_stop=lambda: False, on_s
     dict
         The columns of log.csv, a row for each epoch.
     """
-    n_rows = 0
+    trained = False
     for row in training.train(recipe, dataset, folder, resume, should_stop=should_stop, **options):
-        n_rows += 1
+        trained = True
         yield row
     run = runs.open_run(folder)
-    calibrated = (run.folder / "calibration.json").exists() and not n_rows
+    calibrated = not trained and (run.folder / "calibration.json").exists()
     if recipe.has_world_heads and not should_stop() and not calibrated:
         on_stage("calibration")
         world_mdn.calibrate(run, dataset)
 
 
+def own_dataset(run):
+    """The dataset a run was trained on, or ValueError where another stands in its place."""
+    dataset = datasets.load(run.dataset_folder)
+    run.check_data(dataset)
+    return dataset
+
+
 def primer(run, source="valid", n_frames=None):
     """Frames to prime a run with: `generation.primer_frames`, from its own dataset where `source` is a part of that."""
-    dataset = None
-    if source in datasets.SPLITS:
-        dataset = datasets.load(run.dataset_folder)
-        run.check_data(dataset)
+    dataset = own_dataset(run) if source in datasets.SPLITS else None
     return generation.primer_frames(run, dataset, source, n_frames or run.recipe.n_steps)
 
 
@@ -111,11 +113,11 @@ def generate(run, seconds, frames, *args, **options):
     -------
     float32 array of shape (round(seconds * sample_rate),), in [-1, 1]
     """
-    return generation.joined(generate_pieces(run, seconds, frames, *args, **options))
+    return np.concatenate(list(generate_pieces(run, seconds, frames, *args, **options)))
 
 
 def reference(run, dataset):
-    """The voice of a dataset, described once for all evaluations: an `evaluation.Reference`, kept beside the dataset."""
+    """The voice of a dataset as an `evaluation.Reference`, described once for all evaluations and kept beside it."""
     path = dataset.folder / REFERENCE
     try:
         return evaluation.load_reference(path)
@@ -131,13 +133,13 @@ def reference(run, dataset):
     return described
 
 
-def evaluate(run, dataset, seconds=600.0, seed=0, temperature=1.0, on_frame=None):
+def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame=None):
     """Generate from a run and measure everything, beside what its training knows of its losses.
 
     Parameters
     ----------
     run : runs.Run
-    dataset : dataset.Dataset
+    dataset : dataset.Dataset, optional
         What it was trained on: its train part is the voice, its test part the
         held-out voice, its valid part the primer.
     seconds : float
@@ -150,6 +152,7 @@ def evaluate(run, dataset, seconds=600.0, seed=0, temperature=1.0, on_frame=None
         As `evaluation.evaluate`, with ``generation_x_real_time`` and what result.json says.
     generated : float32 array of shape (n_samples,)
     """
+    dataset = dataset or own_dataset(run)
     recipe, started = run.recipe, time.monotonic()
     frames = generation.primer_frames(run, dataset, "valid", min(PRIMER_FRAMES, dataset.n_frames("valid")))
     generated = generate(run, seconds, frames, temperature, seed, on_frame)

@@ -1,12 +1,10 @@
 """A signal's parts, frames and sequences, its scaled values, and the inverse of each.
 
-Frames and sequences are views where numpy can give one: a three-hour
-recording on disk becomes ``(172, 50, 16000)`` without being copied.  The
-statistics that a scaling needs are gathered over blocks, in one pass.
+Frames and sequences are views where numpy can give one: a three-hour recording on disk becomes ``(172, 50, 16000)``
+without being copied.  The statistics that a scaling needs are gathered over blocks, in one pass.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
@@ -33,20 +31,16 @@ def split_sizes(n_samples, fractions=FRACTIONS):
 
 
 def split(y, fractions=FRACTIONS):
-    """Train, valid and test parts of a signal, in this order in time.
+    """Train, valid and test parts of a signal, views in this order in time.
 
-    Split first, frame afterwards: a frame that crosses the boundary, or
-    shifted copies of one second, would otherwise stand on both sides.
+    Split first, frame afterwards: a frame across the boundary, or shifted copies of one second, would stand on both
+    sides otherwise.
 
     Parameters
     ----------
     y : array of shape (n_samples, ...), or int
         For a number of samples, slices are returned.
     fractions : three floats above 0 that sum to 1
-
-    Returns
-    -------
-    train, valid, test : views of `y`, or slices
 
     Raises
     ------
@@ -65,19 +59,14 @@ def split(y, fractions=FRACTIONS):
 
 
 def frame(y, frame_length, hop_length=None):
-    """Cut a signal into frames; what does not fill the last one is dropped.
+    """Frames of a signal, a read-only view (n_frames, frame_length); what does not fill the last one is dropped.
 
     Parameters
     ----------
     y : array of shape (n_samples,)
     frame_length : int, samples
     hop_length : int, optional
-        Samples between the starts of two frames, at most `frame_length`
-        (the default: frames side by side).
-
-    Returns
-    -------
-    frames : read-only view of shape (n_frames, frame_length)
+        Samples between the starts of two frames, at most `frame_length` (the default: frames side by side).
 
     Raises
     ------
@@ -101,17 +90,14 @@ def frame(y, frame_length, hop_length=None):
 
 
 def deframe(frames, hop_length=None):
-    """Join frames into a signal again, the inverse of `frame`; where they overlap, their mean is taken.
+    """The signal of some frames, the inverse of `frame`: array ((n_frames - 1) * hop_length + frame_length,).
 
     Parameters
     ----------
     frames : array of shape (n_frames, frame_length)
+        Where they overlap, their mean is taken.
     hop_length : int, optional
         As given to `frame`.
-
-    Returns
-    -------
-    y : array of shape ((n_frames - 1) * hop_length + frame_length,)
 
     Raises
     ------
@@ -143,22 +129,17 @@ def _hop(frame_length, hop_length):
     if not isinstance(frame_length, (int, np.integer)) or frame_length < 1:
         raise ValueError(f"frame_length={frame_length!r} must be a whole number of samples above 0")
     if not isinstance(hop_length, (int, np.integer)) or not 1 <= hop_length <= frame_length:
-        needed = f"a whole number from 1 to frame_length={frame_length}; a longer hop would skip samples"
-        raise ValueError(f"hop_length={hop_length!r} must be {needed}")
+        raise ValueError(f"hop_length={hop_length!r} must be a whole number from 1 to frame_length={frame_length}")
     return int(hop_length)
 
 
 def sequences(frames, n_steps):
-    """Group frames into sequences; what does not fill the last one is dropped.
+    """Sequences of frames (n_sequences, n_steps, n_features), a view where possible; what fills none is dropped.
 
     Parameters
     ----------
     frames : array of shape (n_frames, n_features)
     n_steps : int, frames in a sequence
-
-    Returns
-    -------
-    X : array of shape (n_sequences, n_steps, n_features), a view where possible
 
     Raises
     ------
@@ -212,16 +193,15 @@ def offsets(frame_length, n_offsets):
     return tuple(i * frame_length // n_offsets for i in range(n_offsets))
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Scaling:
     """``apply(x) = (x - shift) / scale``, with what it was fitted on.
 
     Attributes
     ----------
     kind : str
-        ``"mean"`` (x - mean) / (max - min); ``"minmax"`` (x - min) / (max - min);
-        ``"std"`` x / std; ``"standardise"`` (x - mean) / std, each dimension of
-        a feature matrix by itself; ``"none"``.
+        ``"mean"`` (x - mean) / (max - min); ``"minmax"`` (x - min) / (max - min); ``"std"`` x / std;
+        ``"standardise"`` (x - mean) / std; ``"none"``.  Each dimension of a feature matrix by itself.
     shift, scale : float or tuple of floats
     mean, var : float or tuple of floats
         Of the unscaled data it was fitted on.
@@ -345,8 +325,7 @@ class Statistics:
 
     References
     ----------
-    Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances" (1979), eq. 2.1: merging two parts.
+    Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979), eq. 2.1
 
     Examples
     --------
@@ -369,8 +348,7 @@ class Statistics:
         if not len(block):
             return
         if self.n and block.shape[1:] != np.shape(self.mean):
-            shapes = f"one block has features of shape {np.shape(self.mean)}, another {block.shape[1:]}"
-            raise ValueError(f"{shapes}; they are not of one signal")
+            raise ValueError(f"features of shape {np.shape(self.mean)}, then {block.shape[1:]}, are not of one signal")
         low, high = block.min(axis=0), block.max(axis=0)
         if not np.all(np.isfinite(low) & np.isfinite(high)):
             raise ValueError("block has NaN or infinite values; statistics of it would be NaN")

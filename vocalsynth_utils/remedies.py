@@ -48,7 +48,7 @@ def teacher(recipe, epoch):
 
 
 def compile_emit(network, states=None):
-    """What the network would say next at each step of a true sequence: ``emit(X, uniform, normal)``, for `mixed_inputs`."""
+    """What the network would say next at each step of a true sequence: ``emit(X, uniform, normal)``."""
     X, uniform, normal = T.tensor3("X"), T.matrix("uniform"), T.matrix("normal")
     frames_in = X[:, :-1]
     hids, _ = model.run(network, frames_in, states, deterministic=True)
@@ -96,12 +96,12 @@ def mixed_inputs(emit, head, X, p_teacher, rng):
 
 
 def free_steps_judged(recipe):
-    """Frames of free running that ``best_by="free_run"`` judges in each sequence: those trained on, or else half of it."""
+    """Frames of free running that ``best_by="free_run"`` judges in a sequence: those trained on, or else half of it."""
     return recipe.free_steps or recipe.n_steps // 2
 
 
 def compile_free_error(network):
-    """Squared error of free running: ``free(X, n_free)`` primes with all but the last `n_free` frames and predicts those.
+    """Squared error of free running: ``free(X, n_free)`` primes with all but the last frames and predicts those.
 
     Deterministic: each frame fed back is the head's mean.  Mean over
     sequences, frames and features, in the scaled signal's own units.

@@ -1,8 +1,8 @@
 """Flags and shims that make Theano 1.0.5 and Lasagne 0.1 run on today's Python and numpy.
 
 `configure()` runs when the package is imported, before anything imports Theano.  Both libraries are from 2020 and
-earlier; each line below answers one thing that has changed underneath them.  Whatever the user sets in THEANO_FLAGS wins
-over the flags chosen here.
+earlier; each line below answers one thing that has changed underneath them.  Whatever the user sets in THEANO_FLAGS
+wins over the flags chosen here.
 """
 
 import builtins

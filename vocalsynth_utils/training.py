@@ -6,7 +6,7 @@ everything is on disk before it yields a row.
 
 import math
 import time
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 import theano
@@ -20,12 +20,7 @@ COSINE_FLOOR = 0.03  # where the cosine schedule ends, as a fraction of the lear
 
 
 def batches(dataset, recipe, epoch):
-    """The first rows of each training batch of one epoch, a function of the recipe's seed and the epoch alone.
-
-    Returns
-    -------
-    int array of shape (n_batches, n_batch)
-    """
+    """The first rows of each training batch of one epoch, int (n_batches, n_batch): of the seed and the epoch alone."""
     rng = np.random.default_rng([recipe.seed, epoch])
     if recipe.batches_per_epoch:
         first, end = dataset.ranges["train"]
@@ -67,7 +62,7 @@ class Trainer(NamedTuple):
     free: Optional[Callable]
     emit: Optional[Callable]
     reset: Callable
-    noise: List[theano.compile.SharedVariable]
+    noise: list[theano.compile.SharedVariable]
 
     @property
     def variables(self):
@@ -262,9 +257,8 @@ def _blown_up(what, recipe, epoch):
     """The error of a training that cannot go on: what happened, what is left, what to change."""
     left = f"the checkpoints of epoch {epoch - 1} stand" if epoch > 1 else "there is no checkpoint yet"
     change = f"max_norm below {recipe.max_norm:g}" if recipe.max_norm else "max_norm=1"
-    return FloatingPointError(
-        f"{what}; {left}; start again with a learning_rate below {recipe.learning_rate:g} or with {change}"
-    )
+    rate = f"a learning_rate below {recipe.learning_rate:g}"
+    return FloatingPointError(f"{what}; {left}; start again with {rate} or with {change}")
 
 
 def _out_of_patience(rows, recipe):
@@ -287,16 +281,16 @@ def _judged_by(recipe):
 
 
 def restore(trainer, run, recipe):
-    """Load the last checkpoint into a trainer and let the run's files agree with it; returns the log up to its epoch."""
+    """Load the last checkpoint into a trainer and let the run's files agree with it: the log up to its epoch."""
     if not run.log() and not run.path("last").exists():  # interrupted in its first epoch
         run.write_log([])
         return []
     arrays, meta = run.load("last")
     checkpoints.set_parameters(trainer.variables, arrays, run.path("last"))
     rows = runs.logged(arrays)
-    losses = ("train_loss", "valid_loss", _judged_by(recipe))
+    numbers = ("train_loss", "valid_loss", "duration", "cpu_seconds", _judged_by(recipe))
     counted = all(row.get("epoch") == i for i, row in enumerate(rows, start=1))
-    whole = counted and all(type(row.get(column)) in (int, float) for row in rows for column in losses)
+    whole = counted and all(type(row.get(column)) in (int, float) for row in rows for column in numbers)
     if len(rows) != meta["epoch"] or not whole:
         raise ValueError(f"{run.path('last')} lacks log rows of the {meta['epoch']} epochs trained; start another run")
     run.settle(meta["epoch"], _best_epoch(rows, recipe))
@@ -310,9 +304,7 @@ def _resumable(folder, recipe, dataset):
     before = run.recipe.to_dict()
     for name, value in recipe.to_dict().items():
         if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
-            raise ValueError(
-                f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}; "
-                "resume it as it was, or start another run"
-            )
+            what = f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}"
+            raise ValueError(f"{what}; resume it as it was, or start another run")
     run.check_data(dataset)
     return run._replace(recipe=recipe)

@@ -1,6 +1,6 @@
 """What an optimiser does to the parameters: updates as `lasagne.updates` gives them, each in one trip through memory.
 
-Every function takes a loss or a list of gradients and returns an OrderedDict of updates by the same formula as Lasagne's.
+Every function takes a loss or a list of gradients and returns an OrderedDict of updates by the formula of Lasagne's.
 RMSProp and Adam run as one in-place Op per parameter; the others are Lasagne's.
 """
 

@@ -34,7 +34,7 @@ def flops(n_inputs, n_units, n_steps, n_batch):
 
 
 def growth(vary, values=None, base=None, repeats=5):
-    """Time and memory of `repeats` training steps while one size (a key of GROWTH) takes each of `values`: list of dict."""
+    """Time and memory of `repeats` training steps while one size, a key of GROWTH, takes each of `values`: dicts."""
     if vary not in GROWTH:
         raise ValueError(f"vary is {vary!r}, must be one of {sorted(GROWTH)}")
     shapes = [{**BASE, **(base or {}), vary: value} for value in values or GROWTH[vary]]

@@ -14,19 +14,13 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
 
 def to_mp3(y, sr=16000):
-    """A signal as MP3, small enough for a notebook cell: about 4.5 kB per second at 16 kHz.
+    """A signal as MP3 bytes, the same for the same signal, about 4.5 kB per second at 16 kHz: small enough for a cell.
 
     Parameters
     ----------
     y : float array of shape (n_samples,), full scale 1, or int16
-        Clipped, never normalised: near-silence stays near-silent.
-    sr : int
-        Sample rate, Hz; one that MP3 does not know is resampled to the next it knows.
-
-    Returns
-    -------
-    bytes
-        The same for the same signal.  An empty one, or one with NaN or infinite samples, is an `AudioError`.
+        Clipped, never normalised; an empty one, or one with NaN or infinite samples, is an `AudioError`.
+    sr : int, Hz; one that MP3 does not know is resampled to the next it knows
     """
     x = to_int16(y)
     if not len(x):
@@ -55,13 +49,8 @@ class Player(Audio):
 def player(y, sr=16000, title=None):
     """A small inline player for a notebook cell: a `Player`, an `IPython.display.Audio` whose data are MP3 bytes.
 
-    Parameters
-    ----------
-    y, sr : as `to_mp3` takes them
-        Played as loud as it is: IPython's own player normalises by default,
-        which makes near-silence loud.
-    title : str, optional
-        A line above the player.
+    It plays `y` (`y` and `sr` as `to_mp3` takes them) as loud as it is, under the line `title`: IPython's own player
+    normalises by default, which makes near-silence loud.
     """
     sound = Player(data=to_mp3(y, sr))
     sound.mimetype = "audio/mpeg"  # Audio claims audio/wav for any bytes

@@ -1,11 +1,11 @@
 """A recording's samples, block by block: any common audio file as mono at one sample rate.
 
-Three hours never stand in memory as a whole.  libsndfile decodes; before it
-sees a WAV file, `wav_header` has walked its chunks, for a decoder believes what
-a header says, and a header can lie.
+Three hours never stand in memory as a whole. libsndfile decodes; before it sees a WAV file, `wav_header` has walked
+its chunks, for a decoder believes what a header says, and a header can lie.
 """
 
 import contextlib
+import itertools
 import os
 import threading
 from collections import namedtuple
@@ -32,15 +32,10 @@ class Recording:
 
     Attributes
     ----------
-    sr : int
-        Sample rate of the blocks, Hz.
-    n_samples : int or None
-        Of all blocks together; None where a compressed file's header does not say.
-    dtype : numpy dtype
-        int16 when the file is 16-bit mono at `sr` already, whose samples then
-        pass through untouched; float32 in [-1, 1] otherwise.
-    file : Layout
-        Sample rate, length, channels and sample format of the file itself.
+    sr : int, sample rate of the blocks, Hz
+    n_samples : int, of all blocks together, or None where a compressed file's header does not say
+    dtype : int16, samples untouched, for a file of 16-bit mono at `sr`; float32 in [-1, 1] otherwise
+    file : Layout, sample rate, length, channels and sample format of the file itself
     """
 
     def __init__(self, path, sr, layout):
@@ -57,24 +52,17 @@ class Recording:
     def blocks(self, n=1 << 18):
         """Yield the signal from its beginning: int16 or float32 arrays (n_block,), of about `n` stored samples each.
 
-        Raises
-        ------
-        AudioError
-            For NaN or infinite samples, a signal that stays at one value, a
-            file that ends early or cannot be decoded.  The whole file has been
-            checked only when the last block has been taken.
+        NaN or infinite samples, a signal that stays at one value, a file that ends early or cannot be decoded are an
+        `AudioError`; the whole file has been checked only when the last block has been taken.
         """
         if self.file.sr == self.sr:
             yield from self._mono(n)
-        else:
-            yield from (np.clip(y, -1, 1) for y in self._resampled(n) if len(y))  # the filter may ring past full scale
-
-    def _resampled(self, n):
-        """Mono blocks at `sr`; soxr carries its filter from block to block, so the first ones may be empty."""
+            return
         stream = soxr.ResampleStream(self.file.sr, self.sr, 1, dtype="float32", quality="HQ")
-        for x in self._mono(n):
-            yield stream.resample_chunk(x)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        for x in itertools.chain(self._mono(n), [np.zeros(0, np.float32)]):  # the empty one ends the stream
+            y = stream.resample_chunk(x, last=not len(x))
+            if len(y):  # the filter holds back the first blocks, and may ring past full scale
+                yield np.clip(y, -1, 1)
 
     def _mono(self, n):
         """Mono blocks at the file's own rate, checked for a signal that stays at one value."""
@@ -149,17 +137,14 @@ def open_recording(path, sr=16000):
     Parameters
     ----------
     path : str or path
-        WAV (8 to 32-bit integer, 32/64-bit float, A-law and mu-law; plain,
-        WAVE_EXTENSIBLE or RF64), FLAC, OGG (Vorbis, Opus) or MP3; any number
-        of channels up to 64 (their mean is taken) and any sample rate.
-    sr : int
-        Sample rate wanted, Hz; files of another rate are resampled (soxr HQ).
+        WAV (8 to 32-bit integer, 32/64-bit float, A-law and mu-law; plain, WAVE_EXTENSIBLE or RF64), FLAC, OGG
+        (Vorbis, Opus) or MP3; up to 64 channels (their mean is taken), any sample rate.
+    sr : int, wanted, Hz; files of another rate are resampled (soxr HQ)
 
     Raises
     ------
     AudioError
-        Missing, a directory, unreadable, empty, truncated, not audio, or with
-        a header that contradicts itself or the file's size.
+        Missing, a directory, unreadable, empty, truncated, not audio, or its header contradicts itself or its size.
     """
     sr, name = check_rate(sr), printable(path)
     if os.path.isdir(path):
@@ -215,20 +200,10 @@ def _check_numbers(layout):
 
 
 def read(path, sr=16000):
-    """Read a whole audio file: float32 (n_samples,), within [-1, 1].
+    """A whole audio file, float32 (n_samples,) within [-1, 1]: `path` and `sr`, Hz, as `open_recording` takes them.
 
-    Parameters
-    ----------
-    path : str or path
-        See `open_recording`.
-    sr : int
-        Sample rate wanted, Hz.
-
-    Raises
-    ------
-    AudioError
-        As `open_recording` and `Recording.blocks`; and for more than 75,000,000
-        samples (1.3 h at 16 kHz), which belong in a prepared dataset.
+    `AudioError` as there and from `Recording.blocks`; and for more than 75,000,000 samples (1.3 h at 16 kHz), which
+    belong in a prepared dataset.
     """
     recording = open_recording(path, sr)
     parts, n = [], 0

@@ -33,13 +33,8 @@ def check_rate(sr, name="sr"):
 def to_int16(y):
     """Samples at full scale 1, float (n_samples,), to int16: clipped first, then rounded; int16 as it is.
 
-    Raises
-    ------
-    AudioError
-        For NaN, infinity, complex numbers, other integers or another shape.
+    NaN, infinity, complex numbers, other integers and another shape are an `AudioError`.
 
-    Examples
-    --------
     >>> to_int16(np.array([-2, -0.5, 0, 0.5, 2]))
     array([-32768, -16384,      0,  16384,  32767], dtype=int16)
     """

@@ -1,7 +1,7 @@
 """What the header of a WAV file says, believed only where the file bears it out.
 
-libsndfile trusts the sizes it reads: a damaged header makes it return half of
-the recording in silence.  So the chunks are walked here first.
+libsndfile trusts the sizes it reads: a damaged header makes it return half of the recording in silence. So the chunks
+are walked here first.
 """
 
 import os
@@ -19,8 +19,7 @@ WavHeader = namedtuple("WavHeader", "sr n_samples n_channels format bits")  # bi
 def wav_header(path):
     """Walk the chunks of a RIFF, RIFX or RF64 file up to its audio: a `WavHeader`, all of whose samples are there.
 
-    ValueErrors are in words that follow "FILE: ".  Sources: Microsoft, "Multiple
-    channel audio data and WAVE files"; EBU Tech 3306 (RF64).
+    ValueErrors follow "FILE: ". Microsoft, "Multiple channel audio data and WAVE files"; EBU Tech 3306 (RF64).
     """
     with open(path, "rb") as f:
         file_size = os.fstat(f.fileno()).st_size

@@ -42,9 +42,8 @@ def check_place(path, make_folder=False):
 class WavWriter:
     """Writes one signal piece by piece; made by `writer`.  `n_samples` counts those written so far."""
 
-    def __init__(self, file, sr):
-        self._file, self._sr, self.n_samples = file, sr, 0
-        file.write(bytes(44))  # the header's place
+    def __init__(self, file):
+        self._file, self.n_samples = file, 0
 
     def write(self, y):
         """Append `y`, a float array of shape (n,) at full scale 1 (clipped) or int16."""
@@ -54,37 +53,17 @@ class WavWriter:
         self._file.write(x.astype("<i2", copy=False).tobytes())
         self.n_samples += len(x)
 
-    def _finish(self):
-        """Fill in the header."""
-        n_bytes, sr = 2 * self.n_samples, self._sr
-        fields = (b"RIFF", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, sr, 2 * sr, 2, 16, b"data", n_bytes)
-        self._file.seek(0)
-        self._file.write(struct.pack("<4sI8sIHHIIHH4sI", *fields))
-
 
 @contextlib.contextmanager
 def writer(path, sr=16000):
-    """Write a long WAV file piece by piece, into the `WavWriter` that this yields: all of it appears, or nothing.
+    """Write a long WAV file of `sr` Hz piece by piece, into the `WavWriter` that this yields: all of it, or nothing.
 
-    The samples go into a hidden file beside `path`, which takes its name when
-    the block ends well; after an error or Ctrl-C it is removed, and what stood
-    at `path` before still stands.
+    The samples go into a hidden file beside `path`, which takes its name when the block ends well; after an error or
+    Ctrl-C it is removed, and what stood at `path` before still stands. A folder that is missing or not writable, a
+    full disk and a bad sample are an `AudioError`.
 
-    Parameters
-    ----------
-    path : str or path
-    sr : int, Hz
-
-    Raises
-    ------
-    AudioError
-        A folder that is missing or not writable, a full disk, a bad sample.
-
-    Examples
-    --------
     >>> import tempfile, numpy as np
-    >>> path = os.path.join(tempfile.mkdtemp(), "hum.wav")
-    >>> with writer(path, sr=16000) as w:
+    >>> with writer(os.path.join(tempfile.mkdtemp(), "hum.wav"), sr=16000) as w:
     ...     for _ in range(3):
     ...         w.write(0.1 * np.sin(np.arange(1600) / 10))
     >>> w.n_samples
@@ -94,23 +73,22 @@ def writer(path, sr=16000):
     check_place(path)
     try:
         with atomic(path, "wb") as file:
-            w = WavWriter(file, sr)
+            file.write(bytes(44))  # the header's place
+            w = WavWriter(file)
             yield w
-            w._finish()
+            n_bytes = 2 * w.n_samples
+            header = (b"RIFF", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, sr, 2 * sr, 2, 16, b"data", n_bytes)
+            file.seek(0)
+            file.write(struct.pack("<4sI8sIHHIIHH4sI", *header))
     except OSError as e:
         why = f"cannot be written ({reason(e)})"
         raise AudioError(f"{printable(path)}: {why}; choose a folder that exists, is yours and has room") from e
 
 
 def write(path, y, sr=16000):
-    """Write a signal as a 16-bit mono WAV file, complete or not at all.
+    """Write a signal as a 16-bit mono WAV file of `sr` Hz, complete or not at all; `AudioError` as `writer`.
 
-    Parameters
-    ----------
-    path : str or path
-    y : float array of shape (n_samples,), full scale 1, or int16
-        Clipped; one with NaN or infinite samples is an `AudioError`, as is what `writer` raises.
-    sr : int, Hz
+    `y` is a float array of shape (n_samples,) at full scale 1, clipped, or int16.
     """
     with writer(path, sr) as w:
         w.write(y)

@@ -89,9 +89,9 @@ def interleaved(workers, repeats):
 def bench_train(shape, repeats=7, scan_environment=None):
     """One training step of the 2016 network of a shape: fused, its matrix products alone, scan, PyTorch.
 
-    Medians of `repeats` steps as ``<name>_cpu_s`` with ``<name>_cpu_spread_s``, ``<name>_wall_s``, ``<name>_rss_mb`` for
-    the names fused, gemm_floor, torch, torch_tuned and, where there is a second core, fused_2_threads; scan too where
-    `scan_environment` is given, in which Theano compiles it in C; ``gflops`` of the products, and ``ratios``.
+    Medians of `repeats` steps as ``<name>_cpu_s`` with ``<name>_cpu_spread_s``, ``<name>_wall_s``, ``<name>_rss_mb``
+    for the names fused, gemm_floor, torch, torch_tuned and, where there is a second core, fused_2_threads; scan too
+    where `scan_environment` is given, in which Theano compiles it in C; ``gflops`` of the products, and ``ratios``.
     """
     sizes = parse_shape(shape)
     workers = {"fused": Worker("fused", sizes), "gemm_floor": Worker("gemm", sizes)}
@@ -190,7 +190,7 @@ def bench_prepare(seconds, repeats=3):
 
 
 def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
-    """All benchmarks.
+    """All benchmarks: dict of ``train[shape]`` (`bench_train`), ``compile``, ``generate``, ``prepare`` and ``machine``.
 
     Parameters
     ----------
@@ -204,8 +204,7 @@ def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
     Returns
     -------
     dict
-        ``train[shape]`` as from `bench_train`, ``compile``, ``generate``, ``prepare`` and ``machine``; seconds,
-        megabytes, frames per second.
+        Seconds, megabytes, frames per second.
     """
     if quick:
         shapes, repeats, scan = QUICK_SHAPES, 2, False

@@ -19,21 +19,12 @@ CERTAIN = 0.8  # of the estimate: what it takes to refuse a training
 
 
 def memory_needed(recipe, n_features=None):
-    """Bytes that training a recipe takes at its peak: an estimate, to within a quarter, where its layers are fused ones.
+    """Bytes that training a recipe takes at its peak, to within a quarter where its layers are fused ones: int.
 
-    The parameters with the optimiser's state, what one batch leaves behind for
-    the way back, and whatever is more of what comes at the end: the best
-    parameters loaded beside the last, or judged.  The numbers above were
-    measured.  The recording is not among it: it is mapped, and takes what is free.
+    The parameters with the optimiser's state, what one batch leaves behind for the way back, and whatever is more of
+    what comes at the end: the best parameters loaded beside the last, or judged.  The numbers above were measured.
+    The recording is mapped, and takes what is free.  `n_features` in a frame are the recipe's own by default.
 
-    Parameters
-    ----------
-    recipe : Recipe
-    n_features : int, optional
-        Numbers in a frame; the recipe's own by default.
-
-    Examples
-    --------
     >>> from vocalsynth_utils.recipes import get
     >>> memory_needed(get("2016")) > 4 * memory_needed(get("2016-small"))
     True
@@ -66,13 +57,12 @@ def describe_memory(recipe, n_features=None):
 
 
 def check_memory(recipe, n_features=None, aloud=True):
-    """Say before training when the memory will not do; a close call only if `aloud`.
+    """Say before training when the memory will not do: a close call by a warning, if `aloud`.
 
     Raises
     ------
     ValueError
-        When even `CERTAIN` of the estimate does not fit, with what would; a
-        closer call is a warning.
+        When even `CERTAIN` of the estimate does not fit, with what would.
     """
     own, there = used_memory(), free_memory()
     more = memory_needed(recipe, n_features) - own
@@ -87,27 +77,22 @@ def check_memory(recipe, n_features=None, aloud=True):
 
 
 def check_network_memory(recipe):
-    """Raise ValueError before a network is built that cannot fit: for a run that comes from elsewhere, and only generates."""
+    """Raise ValueError before a network is built that cannot fit: for a run from elsewhere, which only generates."""
     n_bytes, there = 4 * model.expected_parameters(recipe), free_memory()
     if n_bytes > there:
-        raise ValueError(
-            f"the parameters of {recipe.name!r} take {readable_size(n_bytes)} and {readable_size(there)} are free; "
-            "use a run of fewer n_units"
-        )
+        needed = f"the parameters of {recipe.name!r} take {readable_size(n_bytes)}"
+        raise ValueError(f"{needed} and {readable_size(there)} are free; use a run of fewer n_units")
 
 
 def _what_fits(recipe, n_features, there):
     """The remedy: the largest batch that fits, else the largest layers."""
     fits = lambda changed: memory_needed(changed, n_features) <= there
-    n_batch = recipe.n_batch
-    while n_batch > 1 and not fits(recipe.replace(n_batch=n_batch)):
-        n_batch //= 2
-    smaller = recipe.replace(n_batch=n_batch)
-    if fits(smaller):
-        return f"n_batch={n_batch} would fit"
-    n_units = recipe.n_units
-    while max(n_units) > 1 and not fits(smaller.replace(n_units=n_units)):
-        n_units = tuple(max(1, n // 2) for n in n_units)
-    if fits(smaller.replace(n_units=n_units)):
-        return f"n_batch=1 with n_units={','.join(map(str, n_units))} would fit"
+    while recipe.n_batch > 1 and not fits(recipe):
+        recipe = recipe.replace(n_batch=recipe.n_batch // 2)
+    if fits(recipe):
+        return f"n_batch={recipe.n_batch} would fit"
+    while max(recipe.n_units) > 1 and not fits(recipe):
+        recipe = recipe.replace(n_units=tuple(max(1, n // 2) for n in recipe.n_units))
+    if fits(recipe):
+        return f"n_batch=1 with n_units={','.join(map(str, recipe.n_units))} would fit"
     return "shorter frames or a recipe of another size would need less; close other programs"

@@ -6,8 +6,7 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from .. import model, storage
-from ..baselines import baselines
+from .. import baselines, model, storage
 from ..runs import checkpoints
 from .gradients import compile_probe, training_diagnostics
 
@@ -15,10 +14,9 @@ PARTS = 20  # of a frame, whose errors are kept apart
 
 
 def mean_over(function, dataset, recipe, split):
-    """Mean of a compiled function of a batch over all sequences of one part.
+    """Mean over all sequences of a part of what `function(X)` gives as the mean over those of X: a number or an array.
 
-    `function(X)` gives a number or an array that is a mean over the sequences
-    of X, float32 (n_batch, n_steps, n_features).
+    X: float32 (n_batch, n_steps, n_features).
     """
     starts = dataset.starts(split, recipe.n_steps)
     groups = [starts[i : i + recipe.n_batch] for i in range(0, len(starts), recipe.n_batch)]
@@ -48,32 +46,22 @@ def errors_in_frame(network, dataset, recipe, split="valid"):
 
 
 def write_result(trainer, run, dataset, rows, batches):
-    """Measure the best parameters and write ``result.json``.
+    """Measure the best parameters, which a `training.Trainer` takes on, and write ``result.json``.
 
-    Parameters
-    ----------
-    trainer : training.Trainer
-        Takes on the best parameters.
-    run : runs.Run
-    dataset : dataset.Dataset
-    rows : list of dict
-        The log.
-    batches : int array of shape (n_batches, n_batch)
-        First rows of the training batches on which the diagnostics are taken.
+    `rows`: the log, dicts; `batches`: first rows of the training batches for the diagnostics, int (n_batches, n_batch).
     """
     arrays, meta = run.load("best")
     checkpoints.set_parameters(trainer.variables, arrays, run.path("best"))  # of which there are no two then
     valid_loss = next((row["valid_loss"] for row in rows if row["epoch"] == meta["epoch"]), None)
     if valid_loss is None:
-        raise ValueError(
-            f"{run.path('best')} is of epoch {meta['epoch']}, which the log does not have; remove it, and resume"
-        )
+        what = f"{run.path('best')} is of epoch {meta['epoch']}, which the log does not have"
+        raise ValueError(f"{what}; remove it, and resume")
     recipe, splits = run.recipe, ("valid", "test")
     errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in splits}
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance, "valid_loss": valid_loss}
     result["test_loss"] = float(mean_over(trainer.valid, dataset, recipe, "test"))
     result.update({f"{split}_error_over_variance": float(errors[split].mean()) for split in splits})
-    result.update({f"{split}_baselines": baselines(dataset, recipe.n_steps, split) for split in splits})
+    result.update({f"{split}_baselines": baselines.losses(dataset, recipe.n_steps, split) for split in splits})
     for name in ("duration", "cpu_seconds"):
         result[name] = round(sum(row[name] for row in rows), 3)
     if recipe.is_raw:

@@ -1,7 +1,6 @@
 """What can be heard of a voice, in numbers: the columns that the measures compare.
 
-Every function takes a signal scaled by the training voice's standard
-deviation, so that a level of 0 dB is that voice's own.
+Every function takes a signal (n_samples,) over the training voice's standard deviation, whose level is then 0 dB.
 """
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..features import F0_CEIL, F0_FLOOR, ROW_SECONDS, world
 from ..features.codec import CHUNK_SECONDS
-from ..features.mel import log_mel, spectrogram
+from ..features.mel import BLOCK, log_mel, spectrogram
 
 STATISTICS = ("level", "flatness", "flux", "voicing")  # columns of `windows`
 WINDOW_SECONDS, WINDOW_HOP = 1.0, 0.5  # s
@@ -18,11 +17,8 @@ FRAME_SECONDS, FRAME_HOP = 0.025, 0.01  # s, of the short-time spectra
 FLUX_FRAMES = 2  # frames across which flux is taken: 20 ms
 N_MFCC = 20
 N_BANDS = 40  # on the mel scale
-SEGMENT_SECONDS = 0.5  # of a segment that is searched for in the training voice
-SEGMENT_STRIDE = 2  # segments hold every 2nd frame, 20 ms apart
 PITCH_WINDOW = 0.04  # s, of the autocorrelation: three periods of the lowest pitch
 DB = 10 / np.log(10)  # dB per natural logarithm of power
-BLOCK = 4096
 
 
 def bands(y, sr):
@@ -39,34 +35,29 @@ def timbre(log_bands):
 
 
 def windows(y, sr, log_bands=None):
-    """Four statistics of each second, every half second: float (n_windows, 4), of y (n_samples,), at least one second.
+    """Four statistics of each second, every half second, of a second or more: float (n_windows, 4).
 
-    Level: mean square in dB.  Flatness: geometric over arithmetic mean of the
-    mean power spectrum, in dB; 0 is white.  Flux: mean absolute change of the
-    log-mel bands over 20 ms, in dB; what does not move has none.  Voicing: mean
+    Level: mean square in dB.  Flatness: geometric over arithmetic mean of the mean power spectrum, in dB; 0 is white.
+    Flux: mean absolute change of the log-mel bands over 20 ms, in dB; what does not move has none.  Voicing: mean
     height of the autocorrelation's peak between 80 and 500 Hz, 0 to 1.
     """
     log_bands = bands(y, sr) if log_bands is None else log_bands
     per_window, per_hop = round(WINDOW_SECONDS / FRAME_HOP), round(WINDOW_HOP / FRAME_HOP)
     n_windows = max(1, 1 + int((len(y) / sr - WINDOW_SECONDS) / WINDOW_HOP + 1e-9))
 
-    def averages(x):  # (n_frames, ...) -> (n_windows, ...)
-        total = np.concatenate([np.zeros_like(x[:1], float), np.cumsum(x, axis=0, dtype=float)])
+    def averages(x):  # (n_frames,) -> (n_windows,)
+        total = np.concatenate([[0.0], np.cumsum(x, dtype=float)])
         first = np.arange(n_windows) * per_hop
         last = np.minimum(first + per_window, len(x))
-        return (total[last] - total[first]) / (last - first).reshape((-1,) + (1,) * (x.ndim - 1))
+        return (total[last] - total[first]) / (last - first)
 
-    level = averages(_mean_square(y, int(round(FRAME_HOP * sr))))
+    hop = int(round(FRAME_HOP * sr))
+    level = averages(np.square(y[: len(y) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(axis=1))
     flux = averages(np.abs(log_bands[FLUX_FRAMES:] - log_bands[:-FLUX_FRAMES]).mean(axis=1)) * DB
     places = ((i * WINDOW_HOP * sr, (i * WINDOW_HOP + WINDOW_SECONDS) * sr) for i in range(n_windows))
     flatness = np.concatenate([_flatness(y[int(first) : int(last)], sr) for first, last in places])
     voicing = averages(np.repeat(_periodicity(y, sr), 2))  # every 20 ms -> every 10 ms
     return np.stack([DB * np.log(level + 1e-10), flatness, flux, voicing], axis=1)
-
-
-def _mean_square(y, hop):
-    """Mean square of each hop: (n_frames,)."""
-    return np.square(y[: len(y) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(axis=1)
 
 
 def _flatness(y, sr):
@@ -93,17 +84,6 @@ def _periodicity(y, sr):
 
 def _autocorrelation(x, size):
     return scipy.fft.irfft(np.square(np.abs(scipy.fft.rfft(x, size))), size)
-
-
-def segment_rows(standard_timbre):
-    """What segments are made of: the 20 cepstral coefficients of every 2nd frame, float32 (n_rows, 20)."""
-    return np.ascontiguousarray(standard_timbre[::SEGMENT_STRIDE, :N_MFCC], np.float32)
-
-
-def segments(rows):
-    """Half-second segments of `segment_rows` as vectors, one from each row on: a view (n_segments, n_in_one * 20)."""
-    n = round(SEGMENT_SECONDS / (SEGMENT_STRIDE * FRAME_HOP))
-    return sliding_window_view(rows.ravel(), n * rows.shape[1])[:: rows.shape[1]]
 
 
 def pitch(y, sr):

@@ -7,20 +7,18 @@ import numpy as np
 
 from .. import features
 from . import descriptors, measures
-from .descriptors import STATISTICS, segment_rows
-from .measures import Gaussian, frechet, within
+from .descriptors import STATISTICS
+from .measures import Gaussian, frechet, segment_rows, within
 
 SNIPPET_SECONDS = 0.05  # of the shuffled ceiling
 
 
 class Described(NamedTuple):
-    """A signal as `descriptors` says: bands and timbre (n_frames, 40), windows (n_windows, 4), f0 (n_rows,)."""
+    """A signal as `descriptors` says: bands and timbre (n_frames, 40), windows (n_windows, 4)."""
 
-    seconds: float
     bands: np.ndarray
     timbre: np.ndarray
     windows: np.ndarray
-    f0: np.ndarray
 
 
 class Reference(NamedTuple):
@@ -50,31 +48,27 @@ def check(y, sr, name):
         warnings.warn(f"{name} is silent", stacklevel=3)
 
 
-def describe(y, sr, std):
-    """What `descriptors` says of a signal, (n_samples,), in units of the training voice's standard deviation."""
-    y = np.asarray(y, np.float32) / np.float32(std)
+def describe(y, sr):
+    """A signal in units of the training voice's standard deviation, described."""
     bands = descriptors.bands(y, sr)
-    windows = descriptors.windows(y, sr, bands)
-    return Described(len(y) / sr, bands, descriptors.timbre(bands), windows, descriptors.pitch(y, sr))
+    return Described(bands, descriptors.timbre(bands), descriptors.windows(y, sr, bands))
+
+
+def _in_units(y, std):
+    return np.asarray(y, np.float32) / np.float32(std)
 
 
 def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
-    """Describe a voice once, to measure any number of generated signals against.
+    """A voice described once, to measure any number of generated signals against: `Reference`.
 
     Parameters
     ----------
-    train : float array of shape (n_samples,)
-        What the network learned from.
-    heldout : float array of shape (n_samples,)
-        Voice it never heard: the test part.
+    train, heldout : float arrays of shape (n_samples,)
+        What the network learned from, and of the same voice what it never heard: the test part.
     sr : int, Hz
     resynthesise : callable, optional
         As from `codec_of`.  It gives the codec's own figures; the acceptance region is widened to what it makes
         of `calibrate_seconds` of the training voice, else a generator is blamed for its codec.
-
-    Returns
-    -------
-    Reference
 
     Raises
     ------
@@ -85,14 +79,15 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
     std = float(np.std(train))
     if std == 0:
         raise ValueError("train is constant; there is no voice to measure against")
-    trained, held = describe(train, sr, std), describe(heldout, sr, std)
+    trained, held = (describe(_in_units(y, std), sr) for y in (train, heldout))
+    f0 = descriptors.pitch(_in_units(heldout, std), sr)
     mean, scale = trained.timbre.mean(axis=0), trained.timbre.std(axis=0) + 1e-6
     known, target = ((described.timbre - mean) / scale for described in (trained, held))
     rows, gaussian, region = segment_rows(known), Gaussian.of(target), measures.acceptance_region(trained.windows)
     codec = {}
     if resynthesise is not None:
         some = train[: int(calibrate_seconds * sr)]
-        coded, through = (describe(resynthesise(y), sr, std) for y in (heldout, some))
+        coded, through = (describe(_in_units(resynthesise(y), std), sr) for y in (heldout, some))
         through = measures.acceptance_region(through.windows)
         region = np.stack([np.minimum(region[0], through[0]), np.maximum(region[1], through[1])])
         codec["fd_codec"] = frechet(gaussian, (coded.timbre - mean) / scale)
@@ -104,25 +99,17 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
         "novelty_heldout": float(np.median(near)),
         "novelty_lowest_heldout": float(np.quantile(near, 0.05)),
         "repetition_real": measures.repetition(segment_rows(target)),
-        "voiced_share_real": float(np.mean(held.f0 > 0)),
+        "voiced_share_real": float(np.mean(f0 > 0)),
         **codec,
     }
-    spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(held.f0)
+    spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(f0)
     return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, figures)
 
 
 def ceilings(ref, heldout, seed=0):
-    """Frechet distances of plain failures, made from the held-out voice: beyond "shuffled" is worse than confetti.
+    """Frechet distances of plain failures, made from the held-out voice (n_samples,): dict of str to float.
 
-    Parameters
-    ----------
-    ref : Reference
-    heldout : float array of shape (n_samples,)
-    seed : int
-
-    Returns
-    -------
-    dict of str to float: ``shuffled`` (50 ms snippets), ``white`` noise, ``silence``
+    ``shuffled``: snippets of 50 ms, and what lies beyond is worse than confetti; ``white`` noise; ``silence``.
     """
     rng, n = np.random.default_rng(seed), int(SNIPPET_SECONDS * ref.sr)
     snippets = np.array(heldout[: len(heldout) // n * n]).reshape(-1, n)
@@ -154,11 +141,10 @@ def evaluate(ref, generated, frame_length=None):
     dict
         Plain numbers and lists, ready for JSON.  ``ok``: share of one-second windows inside the acceptance region;
         ``outside``: share outside by statistic; ``survival_s`` of ``seconds``; ``fd`` with ``fd_floor`` (training
-        against held-out voice), ``fd_codec`` and ``fd_per_120s``; ``spectrum_db``; ``novelty_min``: median distance
-        of half-second segments to the nearest of the training voice, and ``novelty_lowest``: its 5 % quantile, each
-        beside held-out voice; ``repetition``: the same distance to the signal's own last 30 s;
-        ``f0_roughness_ratio``: melody's steps over the held-out voice's; ``voiced_share``; and ``..._real``,
-        ``..._codec`` where these mean something.
+        against held-out voice), ``fd_codec`` and ``fd_per_120s``; ``spectrum_db``; ``novelty_min``, ``novelty_lowest``:
+        median and 5 % quantile of the distance of half-second segments to the nearest of the training voice;
+        ``repetition``: the same distance to the signal's own last 30 s; ``f0_roughness_ratio``: melody's steps over
+        the held-out voice's; ``voiced_share``; and ``..._real``, ``..._codec``, ``..._heldout`` for comparison.
 
     Raises
     ------
@@ -167,24 +153,26 @@ def evaluate(ref, generated, frame_length=None):
     """
     generated = np.asarray(generated)
     check(generated, ref.sr, "generated")
-    made = describe(generated, ref.sr, ref.std)
+    y, seconds = _in_units(generated, ref.std), len(generated) / ref.sr
+    made, f0 = describe(y, ref.sr), descriptors.pitch(y, ref.sr)
     timbre = (made.timbre - ref.mean) / ref.scale
     rows, inside = segment_rows(timbre), within(ref.region, made.windows)
     near = measures.novelty(ref.rows, rows)
     outside = (made.windows < ref.region[0]) | (made.windows > ref.region[1])
+    apart = ref.spectrum - measures.long_term_spectrum(made.bands)  # (40,) dB
     result = {
-        "seconds": made.seconds,
-        "survival_s": measures.survival(inside, made.seconds),
+        "seconds": seconds,
+        "survival_s": measures.survival(inside, seconds),
         "ok": float(inside.mean()),
         "outside": dict(zip(STATISTICS, outside.mean(axis=0).tolist())),
         "fd": frechet(ref.heldout, timbre),
         "fd_per_120s": measures.frechet_parts(ref.heldout, timbre),
-        "spectrum_db": measures.spectrum_distance(ref.spectrum, measures.long_term_spectrum(made.bands)),
+        "spectrum_db": float(np.sqrt(np.mean(apart**2))),
         "novelty_min": float(np.median(near)),
         "novelty_lowest": float(np.quantile(near, 0.05)),
         "repetition": measures.repetition(rows),
-        "f0_roughness_ratio": measures.f0_roughness(made.f0) / ref.roughness if ref.roughness else float("nan"),
-        "voiced_share": float(np.mean(made.f0 > 0)),
+        "f0_roughness_ratio": measures.f0_roughness(f0) / ref.roughness if ref.roughness else float("nan"),
+        "voiced_share": float(np.mean(f0 > 0)),
         **ref.figures,
     }
     if frame_length:

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from .descriptors import DB, FRAME_HOP, SEGMENT_SECONDS, SEGMENT_STRIDE, WINDOW_HOP, WINDOW_SECONDS, segments
+from .descriptors import DB, FRAME_HOP, N_MFCC, WINDOW_HOP, WINDOW_SECONDS
 
 QUANTILES = (0.005, 0.995)  # of the training voice: the ends of its acceptance region
 MARGIN = (3.0, 3.0, 0.0, 0.0)  # dB beyond them allowed to level and flatness
@@ -12,6 +13,8 @@ DEAD_SECONDS = 2.0  # outside the region for longer, the voice has died
 PART_SECONDS = 120.0  # Frechet distance is also taken of each part this long
 PITCH_STEP = 3  # rows of 5 ms between which the melody's steps are measured
 MAX_PITCH_STEP = np.log(2) / 2  # larger ones are the pitch tracker's octave jumps
+SEGMENT_SECONDS = 0.5  # of a segment that is searched for in the training voice
+SEGMENT_STRIDE = 2  # segments hold every 2nd frame, 20 ms apart
 N_QUERIES = 1200  # generated segments looked up in the training voice
 MEMORY_SECONDS = 30.0  # of its own past in which a signal is searched for repetition
 GAP_SECONDS = 0.5  # between a segment and the past it is looked up in: no overlap
@@ -41,9 +44,7 @@ def within(region, windows):
 
 
 def survival(inside, seconds):
-    """Seconds until a voice has died: the start of the first run of more than 2 s of windows not `inside` its region.
-
-    That is `seconds`, the signal's length, when it lives to the end.
+    """Start of the first run of more than 2 s of windows not `inside` the region; `seconds`, the whole, without one.
 
     >>> survival(np.array([True] * 9 + [False] * 9), 9.5)
     4.5
@@ -60,8 +61,8 @@ def survival(inside, seconds):
 def frechet(reference, generated):
     """Frechet distance between two clouds of points (n, d), each taken as a Gaussian, or given as one.
 
-    |m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)), after D. Dowson, B. Landau, "The Frechet distance
-    between multivariate normal distributions", J. Multivariate Analysis 12 (1982).
+    |m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)), after D. Dowson, B. Landau, "The Frechet distance between
+    multivariate normal distributions", J. Multivariate Analysis 12 (1982).
     """
     (m1, c1), (m2, c2) = (x if isinstance(x, Gaussian) else Gaussian.of(x) for x in (reference, generated))
     values, vectors = np.linalg.eigh(c1)
@@ -71,24 +72,32 @@ def frechet(reference, generated):
 
 
 def frechet_parts(reference, generated):
-    """Frechet distance of each 120 s of a signal (n_frames, d), as a list; its slope is drift.
-
-    One of the whole when it is shorter than 120 s; a rest is left out.
-    """
+    """Frechet distances of each whole 120 s of a signal (n_frames, d), or of one shorter; their slope is drift."""
     n = round(PART_SECONDS / FRAME_HOP)
     parts = [generated[i : i + n] for i in range(0, len(generated), n)]
     parts = [part for part in parts if len(part) > 0.99 * n] or [generated]
     return [frechet(reference, part) for part in parts]
 
 
-def novelty(reference, generated):
-    """Distance of half-second segments, of `segment_rows`, to the nearest one of the training voice: (n_queries,).
+def segment_rows(standard_timbre):
+    """What segments are made of: the 20 cepstral coefficients of every 2nd frame, float32 (n_rows, 20)."""
+    return np.ascontiguousarray(standard_timbre[::SEGMENT_STRIDE, :N_MFCC], np.float32)
 
-    Root mean square over standardised coefficients: about 0 for a copy.
-    """
-    asked = segments(generated)
-    step = max(_segments_in(SEGMENT_SECONDS), -(-len(asked) // N_QUERIES))
-    return _nearest(segments(reference), np.ascontiguousarray(asked[::step]))
+
+def _rows_in(seconds):
+    return round(seconds / (SEGMENT_STRIDE * FRAME_HOP))
+
+
+def _segments(rows):
+    """Half-second segments of `segment_rows` as vectors, one from each row on: a view (n_segments, n_in_one * 20)."""
+    return sliding_window_view(rows.ravel(), _rows_in(SEGMENT_SECONDS) * N_MFCC)[::N_MFCC]
+
+
+def novelty(reference, generated):
+    """Distances of half-second segments, of `segment_rows`, to the voice's nearest ones, 0 for a copy: (n_queries,)."""
+    asked = _segments(generated)
+    step = max(_rows_in(SEGMENT_SECONDS), -(-len(asked) // N_QUERIES))
+    return _nearest(_segments(reference), np.ascontiguousarray(asked[::step]))
 
 
 def repetition(generated):
@@ -96,20 +105,15 @@ def repetition(generated):
 
     About 0 for a loop, which keeps within the region and is caught here; nan for less than two seconds.
     """
-    rows = segments(generated)
-    gap, memory = _segments_in(SEGMENT_SECONDS + GAP_SECONDS), _segments_in(MEMORY_SECONDS)
-    asked = range(gap + 1, len(rows), max(gap, len(rows) // 200))
-    near = [_nearest(rows[max(0, i - memory) : i - gap], rows[i : i + 1])[0] for i in asked]
+    segments = _segments(generated)
+    gap, memory = _rows_in(SEGMENT_SECONDS + GAP_SECONDS), _rows_in(MEMORY_SECONDS)
+    asked = range(gap + 1, len(segments), max(gap, len(segments) // 200))
+    near = [_nearest(segments[max(0, i - memory) : i - gap], segments[i : i + 1])[0] for i in asked]
     return float(np.median(near)) if near else float("nan")
 
 
-def _segments_in(seconds):
-    """Segments that start in so many seconds."""
-    return round(seconds / (SEGMENT_STRIDE * FRAME_HOP))
-
-
 def _nearest(known, asked):
-    """Root mean square distance from each row of asked (n, d) to its nearest row of known (m, d): (n,)."""
+    """Root mean square distance, over d, of each row of asked (n, d) to its nearest row of known (m, d): (n,)."""
     length = np.einsum("ij,ij->i", asked, asked)
     nearest = np.full(len(asked), np.inf, np.float32)
     for start in range(0, len(known), 8192):
@@ -122,11 +126,6 @@ def _nearest(known, asked):
 def long_term_spectrum(bands):
     """Mean power in dB in each of `descriptors.bands`: float (40,)."""
     return DB * np.log(np.exp(bands.astype(float)).mean(axis=0))
-
-
-def spectrum_distance(reference, generated):
-    """Root mean square difference of two long-term spectra, in dB."""
-    return float(np.sqrt(np.mean((reference - generated) ** 2)))
 
 
 def f0_roughness(f0):

@@ -16,19 +16,5 @@ here anything with the attributes `features`, `frame_length` and `sample_rate`.
 from .codec import FEATURES, decode, decode_blocks, encode, frames, n_features, over_cores, row_length
 from .world import F0_CEIL, F0_FLOOR, LOG_F0, N_ENVELOPE, ROW_SECONDS, VOICING
 
-__all__ = [
-    "F0_CEIL",
-    "F0_FLOOR",
-    "FEATURES",
-    "LOG_F0",
-    "N_ENVELOPE",
-    "ROW_SECONDS",
-    "VOICING",
-    "decode",
-    "decode_blocks",
-    "encode",
-    "frames",
-    "n_features",
-    "over_cores",
-    "row_length",
-]
+__all__ = ["F0_CEIL", "F0_FLOOR", "FEATURES", "LOG_F0", "N_ENVELOPE", "ROW_SECONDS", "VOICING", "decode"]
+__all__ += ["decode_blocks", "encode", "frames", "n_features", "over_cores", "row_length"]

@@ -10,8 +10,8 @@ import scipy.fft
 from scipy.signal import get_window
 
 from . import world
-from .mel import griffin_lim, log_mel, mel_filters
-from .world import LOG_F0, ROW_SECONDS, VOICING
+from .mel import fft_length, griffin_lim, log_mel, mel_filters
+from .world import VOICING
 
 N_MELS = 64
 CHUNK_SECONDS = 60  # analysed at a time: bounds memory, feeds every core
@@ -33,18 +33,13 @@ def row_length(recipe):
 
 
 def encode(y, recipe):
-    """A signal as rows to store.
+    """A signal as rows to store, float32 (n_samples // row_length, n_features); of "raw", `y` itself, (n_samples,).
 
     Parameters
     ----------
     y : float array of shape (n_samples,), full scale 1, or int16
         May be memory-mapped: it is read in chunks.
     recipe : Recipe
-
-    Returns
-    -------
-    float32 array of shape (n_samples // row_length, n_features)
-        For "raw": `y` itself, (n_samples,).
 
     Raises
     ------
@@ -76,17 +71,10 @@ def encode(y, recipe):
 
 
 def frames(y, recipe):
-    """The frames that a network would hear of a signal, not scaled.
+    """The frames that a network would hear of a signal, not scaled: float32 (n_frames, n_features).
 
-    Parameters
-    ----------
-    y, recipe
-        As of `encode`, whose errors are raised too; of "raw", a signal shorter than a frame has no frames.
-
-    Returns
-    -------
-    float32 array of shape (n_frames, n_features)
-        Of "raw", what does not fill the last frame is dropped.
+    Arguments and errors are those of `encode`; of "raw", what does not fill the last frame is dropped, and a signal
+    shorter than a frame has none.
     """
     length = recipe.frame_length
     if _kind(recipe).analyse is None:
@@ -95,17 +83,13 @@ def frames(y, recipe):
 
 
 def decode(frames, recipe):
-    """Sound of LSTM steps, `frame_length` samples each: the inverse of `encode`.
+    """Sound of LSTM steps, not clipped, the inverse of `encode`: float32 (n_frames * frame_length,).
 
     Parameters
     ----------
     frames : float array of shape (n_frames, n_features), not scaled
+        Each is put where `encode` found it.
     recipe : Recipe
-
-    Returns
-    -------
-    float32 array of shape (n_frames * frame_length,)
-        Not clipped.  The first sample of a frame is where `encode` placed it.
 
     Raises
     ------
@@ -192,8 +176,8 @@ def _faded_together(pieces, hop):
     yield last
 
 
-# ---- fft: orthonormal, so that an error in it is an error in the samples; the imaginary
-# parts of 0 Hz and Nyquist are always 0 and are left out, every other frequency counts for its mirror image too
+# ---- fft: orthonormal, so that an error in it is an error in the samples; what is always 0, the imaginary
+# parts of 0 Hz and Nyquist, is left out, and every other frequency counts for its mirror image too
 
 
 def _analyse_fft(y, recipe):
@@ -225,7 +209,7 @@ def _analyse_log_mel(y, recipe):
 
 def _synthesise_log_mel(frames, recipe):
     hop = recipe.frame_length
-    n_fft = 1 << (4 * hop - 1).bit_length()
+    n_fft = fft_length(4 * hop)
     filters = mel_filters(N_MELS, n_fft, recipe.sample_rate)
     power = np.exp(np.minimum(frames, 10.0)) @ (filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-8))
     power /= np.maximum(filters.sum(axis=0), 1e-3)  # spread each band over its frequencies
@@ -234,24 +218,15 @@ def _synthesise_log_mel(frames, recipe):
     return y[2 * hop : 2 * hop + len(frames) * hop]
 
 
-# ---- world
+# ---- world, and the table
 
 
 def _check_world(recipe):
-    sr, length, row = recipe.sample_rate, recipe.frame_length, ROW_SECONDS * recipe.sample_rate
-    if sr < 12000 or row != int(row):
-        needed = "at least 12000 Hz in whole multiples of 200: resample to 16000"
-        raise ValueError(f"sample_rate is {sr}; features 'world' needs {needed}")
-    if length % int(row):
-        raise ValueError(f"frame_length is {length}; features 'world' needs a multiple of {int(row)} samples")
-
-
-def _with_held_f0(rows):
-    rows[:, LOG_F0] = world.hold_f0(rows[:, LOG_F0], rows[:, VOICING] > 0.5)
-    return rows
-
-
-# ---- the table
+    sr, length, row = recipe.sample_rate, recipe.frame_length, world.row_length(recipe.sample_rate)
+    if sr < 12000 or sr % 200:
+        raise ValueError(f"sample_rate is {sr}; features 'world' needs a multiple of 200 from 12000 on; use 16000")
+    if length % row:
+        raise ValueError(f"frame_length is {length}; features 'world' needs a multiple of {row} samples")
 
 
 class _Kind(NamedTuple):
@@ -276,7 +251,7 @@ FEATURES = {
         n_features=lambda recipe: world.n_features(recipe.sample_rate),
         row_length=lambda recipe: world.row_length(recipe.sample_rate),
         check=_check_world,
-        completed=_with_held_f0,
+        completed=world.hold_f0,
         cost_of_cut=lambda frames, distance: distance + 1e6 * (frames[:, VOICING] > 0.5),  # where nothing is voiced
     ),
     "logmel": _Kind(

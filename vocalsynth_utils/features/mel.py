@@ -1,7 +1,4 @@
-"""Short-time spectra on the mel scale, and a signal of such spectra: for log-mel frames and the measures of evaluation.
-
-Frame i of a spectrogram covers the samples [i * hop_length, i * hop_length + window_length).
-"""
+"""Short-time spectra on the mel scale, and a signal of such spectra: for log-mel frames and for evaluation."""
 
 import numpy as np
 import scipy.fft
@@ -10,15 +7,21 @@ from scipy.signal import get_window
 
 POWER_FLOOR = 1e-10  # of full scale squared: digital silence becomes -100 dB, not minus infinity
 BLOCK = 4096  # frames transformed at a time, which bounds the memory of a long recording
+LOWEST = 60.0  # Hz, the outer edge of the first mel band
 MOMENTUM = 0.99  # of fast Griffin-Lim
 
 
-def spectrogram(y, window_length, hop_length, n_fft=None):
+def fft_length(window_length):
+    """The power of two that holds a window: int."""
+    return 1 << (window_length - 1).bit_length()
+
+
+def spectrogram(y, window_length, hop_length):
     """Power spectra of Hann-windowed frames, a block (n_frames <= BLOCK, n_fft // 2 + 1) of float32 at a time.
 
-    A spectrum sums to about the mean square of its frame.
+    Frame i begins at sample i * hop_length; its spectrum sums to about its mean square.
     """
-    n_fft = n_fft or 1 << (window_length - 1).bit_length()
+    n_fft = fft_length(window_length)
     if len(y) < window_length:
         raise ValueError(f"y has {len(y)} samples, fewer than one window of {window_length}; use a longer recording")
     window = get_window("hann", window_length).astype(np.float32)
@@ -30,14 +33,12 @@ def spectrogram(y, window_length, hop_length, n_fft=None):
         yield np.square(np.abs(spectrum)) * scale
 
 
-def mel_filters(n_mels, n_fft, sr, lowest=60.0, highest=None):
-    """Triangular filters with a peak of 1, equally spaced on the mel scale: float32 (n_mels, n_fft // 2 + 1).
+def mel_filters(n_mels, n_fft, sr):
+    """Triangular filters with a peak of 1, equally spaced in mel from 60 Hz on: float32 (n_mels, n_fft // 2 + 1).
 
-    `lowest` and `highest` are the outer edges in Hz.  The scale is
-    D. O'Shaughnessy's, *Speech Communication* (1987): mel = 2595 log10(1 + f / 700).
+    The scale is D. O'Shaughnessy's, *Speech Communication* (1987): mel = 2595 log10(1 + f / 700).
     """
-    highest = highest or sr / 2
-    edges = 2595 * np.log10(1 + np.array([lowest, highest]) / 700)
+    edges = 2595 * np.log10(1 + np.array([LOWEST, sr / 2]) / 700)
     edges = 700 * (10 ** (np.linspace(*edges, n_mels + 2) / 2595) - 1)  # (n_mels + 2,) Hz
     f = np.arange(n_fft // 2 + 1) * sr / n_fft
     rise = (f - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
@@ -50,10 +51,8 @@ def mel_filters(n_mels, n_fft, sr, lowest=60.0, highest=None):
 
 def log_mel(y, sr, window_length, hop_length, n_mels=40):
     """Natural logarithm of the power in each mel band of y, full scale 1: float32 (n_frames, n_mels)."""
-    n_fft = 1 << (window_length - 1).bit_length()
-    filters = mel_filters(n_mels, n_fft, sr).T
-    spectra = spectrogram(y, window_length, hop_length, n_fft)
-    return np.concatenate([np.log(power @ filters + POWER_FLOOR) for power in spectra])
+    filters, spectra = mel_filters(n_mels, fft_length(window_length), sr), spectrogram(y, window_length, hop_length)
+    return np.concatenate([np.log(power @ filters.T + POWER_FLOOR) for power in spectra])
 
 
 def griffin_lim(magnitude, hop_length, n_iterations=32, seed=0):

@@ -1,9 +1,7 @@
 """Rows of WORLD vocoder parameters, pitch, voicing, breath and spectral envelope, and the sound of such rows.
 
-References
-----------
-M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-quality speech
-synthesis system", IEICE Trans. E99-D (2016); here through PyPI's pyworld.
+M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-quality speech synthesis system", IEICE Trans. E99-D
+(2016); here through PyPI's pyworld, which takes a second to load.
 """
 
 import numpy as np
@@ -14,7 +12,7 @@ F0_FLOOR, F0_CEIL = 80.0, 500.0  # Hz, what the pitch tracker searches
 D4C_THRESHOLD = 0.0
 F0_DEFAULT = 150.0  # Hz, held when a recording has no voiced frame at all
 N_ENVELOPE = 24  # coefficients of the spectral envelope; 40 or all of them measure no better
-LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row; the envelope follows
+LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row, the last in dB; the coded log envelope follows
 
 
 def n_features(sr):
@@ -30,10 +28,7 @@ def row_length(sr):
 
 
 def analyse(y, sr):
-    """WORLD rows of a signal y, float64 (n_samples,): float32 (n_samples // row_length, n_features).
-
-    Log F0 where voicing is 1; aperiodicity in dB; coded log envelope.
-    """
+    """WORLD rows of y, float64 (n_samples,), log F0 not held yet: float32 (n_samples // row_length, n_features)."""
     import pyworld
 
     f0, times = pitch(y, sr)
@@ -47,8 +42,8 @@ def analyse(y, sr):
 def pitch(y, sr):
     """Fundamental frequency in Hz at each row of y, float64 (n_samples,), 0 where there is none; and the times in s.
 
-    By DIO: M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation
-    method based on the period extraction of vocal fold vibration", 2009.
+    By DIO: M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation method based on the period
+    extraction of vocal fold vibration", 2009.
     """
     import pyworld
 
@@ -79,13 +74,13 @@ def synthesise(frames, frame_length, sr):
     return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * ROW_SECONDS)
 
 
-def hold_f0(log_f0, voiced):
-    """Log F0 held at its last value through unvoiced rows, and at its first before: a melody without jumps to 0 Hz."""
-    if not voiced.any():
-        return np.full_like(log_f0, np.log(F0_DEFAULT))
-    last = np.maximum.accumulate(np.where(voiced, np.arange(len(voiced)), 0))  # last voiced row up to each
+def hold_f0(rows):
+    """WORLD rows, changed in place: log F0 keeps its last value through unvoiced ones, and its first before."""
+    voiced = rows[:, VOICING] > 0.5
+    last = np.maximum.accumulate(np.where(voiced, np.arange(len(rows)), 0))  # last voiced row up to each
     last[: voiced.argmax()] = voiced.argmax()
-    return log_f0[last]
+    rows[:, LOG_F0] = rows[last, LOG_F0] if voiced.any() else np.log(F0_DEFAULT)
+    return rows
 
 
 def finer(frames, n):

@@ -1,7 +1,7 @@
 """Theano Ops around the package's own C++ and OpenBLAS: the LSTM layers, mixtures, the squared error, the updates.
 
-`native` builds and calls the C++ in ``c_code/``; a module for each Op makes it part of Theano's graphs, with the rewrites
-that put it in place; `layers` is what a network is made of.  Where there is no compiler, Lasagne's scan serves.
+`native` builds and calls the C++ in ``c_code/``; a module for each Op makes it part of Theano's graphs, with the
+rewrites that put it in place; `layers` is what a network is made of.  Without a compiler, Lasagne's scan serves.
 """
 
 from .layers import FusedLSTMLayer, ScanLSTMLayer, lstm_layer

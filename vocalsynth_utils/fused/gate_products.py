@@ -15,49 +15,48 @@ NARROW = 4 << 20  # bytes of weights that a core streams from its caches at ever
 
 
 def is_narrow(n_rows, W):
-    """Whether the input product of each step is best taken inside the recurrence, for `n_rows` steps times sequences."""
+    """Whether the input product is best taken step by step in the recurrence, for `n_rows` steps times sequences."""
     n_inputs, n_units = W.shape
     return n_rows >= ROWS_TO_COPY_FOR // 4 and 4 * (n_inputs + n_units) * n_units * W.itemsize <= NARROW
 
 
 def times_gates(x, W, out):
     """``x (n_rows, n_inputs) @ W`` of each gate into `out` (n_rows, 4 n_units)."""
-    n_inputs, n_units = W[0].shape
     if len(x) < ROWS_TO_COPY_FOR:
-        for columns, matrix in zip(_blocks(n_units), W):
-            native.product(x, matrix, out=out[:, columns])
+        for part, matrix in zip(_by_gate(out), W):
+            native.product(x, matrix, out=part)
         return
-    together = native.workspace((n_inputs, 4 * n_units), W[0].dtype)
-    for columns, matrix in zip(_blocks(n_units), W):
-        together[:, columns] = matrix
+    together = native.workspace((x.shape[1], out.shape[1]), x.dtype)
+    for part, matrix in zip(_by_gate(together), W):
+        part[...] = matrix
     native.product(x, together, out=out)
 
 
 def gates_times(dz, W, out):
     """The sum over gates of ``dz (n_rows, n_units) @ W.T`` into `out` (n_rows, n_inputs)."""
-    for gate, columns in enumerate(_blocks(W[0].shape[1])):
-        native.product(dz[:, columns], W[gate].T, out=out, add=gate > 0)
+    for gate, part in enumerate(_by_gate(dz)):
+        native.product(part, W[gate].T, out=out, add=gate > 0)
 
 
 def weight_gradients(x, dz, out, add=False):
     """``x.T (n_inputs, n_rows) @ dz`` of each gate into the four of `out`, each (n_inputs, n_units)."""
-    n_inputs, n_units = out[0].shape
     if add or len(x) < ROWS_TO_COPY_FOR:
-        for columns, matrix in zip(_blocks(n_units), out):
-            native.product(x.T, dz[:, columns], out=matrix, add=add)
+        for part, matrix in zip(_by_gate(dz), out):
+            native.product(x.T, part, out=matrix, add=add)
         return
-    together = native.product(x.T, dz, out=native.workspace((n_inputs, 4 * n_units), x.dtype))
-    for columns, matrix in zip(_blocks(n_units), out):
-        matrix[...] = together[:, columns]
+    together = native.product(x.T, dz, out=native.workspace((x.shape[1], dz.shape[1]), x.dtype))
+    for part, matrix in zip(_by_gate(together), out):
+        matrix[...] = part
 
 
-def _blocks(n_units):
-    """The columns of each gate."""
-    return [slice(gate * n_units, (gate + 1) * n_units) for gate in range(4)]
+def _by_gate(wide):
+    """The columns of each gate, views of (n_rows, 4 n_units)."""
+    n_units = wide.shape[1] // 4
+    return [wide[:, gate * n_units : (gate + 1) * n_units] for gate in range(4)]
 
 
 class InputWeightGradients(theano.Op):
-    """Gradients of W_in: x (n_steps, n_batch, n_inputs), d_gates (n_steps, n_batch, 4 n_units) to 4 (n_inputs, n_units)."""
+    """Gradients of the four W_in: from x (n_steps, n_batch, n_inputs) and d_gates (n_steps, n_batch, 4 n_units)."""
 
     __props__ = ()
 
@@ -74,7 +73,7 @@ class InputWeightGradients(theano.Op):
 
 
 class InputGradient(theano.Op):
-    """Gradient of x: d_gates (n_steps, n_batch, 4 n_units) and W_in of the four gates to (n_steps, n_batch, n_inputs)."""
+    """Gradient of x (n_steps, n_batch, n_inputs): d_gates (n_steps, n_batch, 4 n_units) and W_in of the four gates."""
 
     __props__ = ()
 

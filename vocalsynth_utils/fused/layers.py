@@ -96,29 +96,23 @@ class _StatefulLSTMLayer(LSTMLayer):
 
 
 class FusedLSTMLayer(_StatefulLSTMLayer):
-    """An LSTM layer that runs at the speed of the machine's matrix product.
+    """An LSTM layer that runs at the speed of the machine's matrix product: a drop-in for Lasagne's `LSTMLayer`.
 
-    A drop-in for Lasagne's `LSTMLayer`: its arguments in their order, its parameters by their names, shapes and order,
-    so that values can be exchanged.  `unroll_scan` and `precompute_input`, which only say how scan goes about it, change
-    nothing; `mask_input` and `backwards` are refused.
+    Its arguments, in their order, are Lasagne's and two more; its parameters have Lasagne's names, shapes and order, so
+    that values can be exchanged.  ``unroll_scan`` and ``precompute_input``, which only say how scan goes about it,
+    change nothing.
 
     Parameters
     ----------
     incoming : Layer or tuple
         Gives (n_batch, n_steps, n_inputs).
-    num_units : int
-    ingate, forgetgate, cell, outgate : lasagne.layers.Gate
-        The three gates must be sigmoid, the cell's nonlinearity may be tanh, rectify, sigmoid or identity.
-    nonlinearity : callable
-        Of the output: tanh, rectify, sigmoid or identity of `lasagne.nonlinearities`.
-    cell_init, hid_init : initialiser, or expression of shape (n_batch, num_units)
-    learn_init, peepholes : bool
-        Whether initial states are trained; whether the gates see the cell.
+    num_units, ingate, forgetgate, cell, outgate, nonlinearity, cell_init, hid_init, learn_init, peepholes
+        As for Lasagne's.  The three gates must be sigmoid; the cell's nonlinearity and the output's may be tanh,
+        rectify, sigmoid or identity of `lasagne.nonlinearities`.
+    grad_clipping : float
+        Bound on the gradients of the gates before their nonlinearities at each step; 0: none.
     gradient_steps : int
         Only the last so many steps get a gradient, as with `theano.scan`'s ``truncate_gradient``; -1: all.
-    grad_clipping : float
-        The gradients of the gates before their nonlinearities are cut to ``[-grad_clipping, grad_clipping]`` at each
-        step; 0: never.
     only_return_final : bool
         Give out the last step alone, (n_batch, num_units).
     form : "textbook" or "lasagne-0.1"
@@ -127,7 +121,7 @@ class FusedLSTMLayer(_StatefulLSTMLayer):
     Raises
     ------
     ValueError
-        When a nonlinearity is none of those the fused Op knows, or an argument is not honoured.
+        For a nonlinearity that the fused Op does not know, and for ``mask_input`` and ``backwards``.
 
     References
     ----------
@@ -187,7 +181,7 @@ class ScanLSTMLayer(_StatefulLSTMLayer):
 
 
 def lstm_layer(kind, incoming, num_units, **kwargs):
-    """A `FusedLSTMLayer` or `ScanLSTMLayer` by the name a recipe uses.
+    """A `FusedLSTMLayer` or `ScanLSTMLayer`, with their arguments, by the name a recipe uses; else ValueError.
 
     Parameters
     ----------
@@ -195,13 +189,6 @@ def lstm_layer(kind, incoming, num_units, **kwargs):
         The fused Op; the same with the output gate of Lasagne's release on PyPI; the functions of both by
         `theano.scan`.  Where the fused Op cannot be built (a warning says so once) or Theano runs on a GPU, scan takes
         its place.
-    incoming, num_units, **kwargs
-        As for `FusedLSTMLayer`.
-
-    Raises
-    ------
-    ValueError
-        When `kind` is none of the four.
     """
     check_choice("lstm", kind, CHOICES["lstm"])
     form = "lasagne-0.1" if kind.endswith("lasagne-0.1") else "textbook"

@@ -24,9 +24,6 @@ class _Recurrence(theano.Op):
         self.peepholes, self.form, self.cell_kind, self.hid_kind = peepholes, form, cell_kind, hid_kind
         self.gradient_steps, self.grad_clipping = gradient_steps, grad_clipping
 
-    def options(self):
-        return {name: getattr(self, name) for name in _Recurrence.__props__}
-
     def sizes(self, n_steps, n_batch, n_inputs, n_units):
         steps = n_steps if self.gradient_steps < 0 else min(n_steps, self.gradient_steps)
         work = n_steps * n_batch * n_units**2
@@ -96,7 +93,7 @@ class FusedLSTM(_Recurrence):
         hid, cell, gates = outputs
         d_hid, d_cell = (None if isinstance(g.type, DisconnectedType) else g for g in output_gradients[:2])
         d_hid, d_cell = T.zeros_like(hid) if d_hid is None else d_hid, NoneConst if d_cell is None else d_cell
-        gradient = FusedLSTMGradient(**self.options())
+        gradient = FusedLSTMGradient(**{prop: getattr(self, prop) for prop in self.__props__})
         d_gates, *others = gradient(*W_hid, *W_cell, hid_init, cell_init, hid, cell, gates, d_hid, d_cell)
         d_x, d_W_in = gate_products.InputGradient()(d_gates, *W_in), gate_products.InputWeightGradients()(x, d_gates)
         return [d_x, *d_W_in, *others]
@@ -154,14 +151,7 @@ class FusedLSTMGradient(_Recurrence):
         return [shapes[-3]] + [shapes[0]] * 4 + [units] * (7 if self.peepholes else 4) + [start, start]
 
 
-@theano.gof.local_optimizer([FusedLSTMGradient], inplace=True)
-def _gradient_in_place(node):
-    """Write the gates' gradient over the gates, which nothing else needs."""
-    if isinstance(node.op, FusedLSTMGradient) and not node.op.inplace:
-        return FusedLSTMGradient(inplace=True, **node.op.options())(*node.inputs, return_list=True)
-
-
-rewrites.register("fused_lstm_gradient_in_place", _gradient_in_place)
+rewrites.let_work_in_place("fused_lstm_gradient_in_place", FusedLSTMGradient)  # over the gates
 
 
 def _contiguous(arrays):

@@ -1,4 +1,4 @@
-"""Ops that return a mixture density's likelihood with its gradient, and draws from it; the expressions are in `losses`."""
+"""Ops for a mixture density's likelihood with its gradient, and for draws from it; the expressions are in `losses`."""
 
 import numpy as np
 import theano
@@ -55,7 +55,7 @@ class MixtureNLL(_MixtureOp):
 
 
 class MixtureDraw(_MixtureOp):
-    """Inputs: out, uniform (n_rows, n_mixtures), normal (n_rows, n_dims), temperature.  Output: a draw (n_rows, n_dims)."""
+    """Inputs: out, uniform (n_rows, n_mixtures), normal (n_rows, n_dims), temperature.  Output: draws, as normal."""
 
     def make_node(self, out, uniform, normal, temperature):
         inputs = [T.as_tensor_variable(v) for v in (out, uniform, normal, temperature)]

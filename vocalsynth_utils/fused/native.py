@@ -8,6 +8,7 @@ ctypes releases Python's lock during a call.
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import platform
 import shlex
@@ -24,7 +25,7 @@ from ..theano_setup import cache_dir
 
 SOURCES = Path(__file__).parent / "c_code"
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
-TRANSPOSED = {False: ctypes.c_int(111), True: ctypes.c_int(112)}  # as the C interface to BLAS says it
+TRANSPOSED = {False: 111, True: 112}  # as the C interface to BLAS says it
 BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
 OPERATIONS_WORTH_A_THREAD = 10 * 1000**2
 SIZES = "n_steps n_batch n_inputs n_units gradient_steps cell_kind hid_kind peephole_after n_threads"
@@ -46,7 +47,7 @@ class BuildError(RuntimeError):
 
 
 def compiler():
-    """Command of the C++ compiler, a list of words: $CXX, or the first usual one on the PATH; BuildError without one."""
+    """Command of the C++ compiler, a list of words: $CXX, or the first usual one on the PATH; else BuildError."""
     for candidate in (os.environ.get("CXX", ""), "g++", "clang++", "c++"):
         words = shlex.split(candidate)
         if words and shutil.which(words[0]):
@@ -151,10 +152,10 @@ def threads_for(work, grain):
 
 def workspace(shape, dtype):
     """Scratch array of a shape (an int or a tuple): this thread's own memory, kept for the next call."""
-    n, name = int(np.prod(shape)), np.dtype(dtype).name
-    held = _local.__dict__.setdefault(name, np.empty(0, dtype))
+    n, kind = math.prod(shape) if isinstance(shape, tuple) else shape, np.dtype(dtype).char
+    held = _local.__dict__.setdefault(kind, np.empty(0, dtype))
     if held.size < n:
-        held = _local.__dict__[name] = np.empty(n, dtype)
+        held = _local.__dict__[kind] = np.empty(n, dtype)
     return held[:n].reshape(shape)
 
 
@@ -168,28 +169,22 @@ def output(storage, shape, dtype):
 
 def function(name, dtype):
     """A function of the library for arrays of `dtype`, e.g. ``function("rmsprop", "float32")``."""
-    return getattr(library(), f"{name}_{'f64' if np.dtype(dtype) == np.float64 else 'f32'}")
+    return getattr(library(), f"{name}_{'f64' if np.dtype(dtype).char == 'd' else 'f32'}")
 
 
 def call(name, dtype, *arguments):
     """The result of ``function(name, dtype)`` on Python's values.
 
     An array goes as its address and None as a null pointer, an integer as long, a float as `dtype`, a list of arrays
-    or of integers as a C array of these, a structure by reference; what is of ctypes goes as it is.
+    or of integers as a C array of these, the sizes of an LSTM by reference.
     """
-    return function(name, dtype)(*(_argument(value, dtype) for value in arguments))
+    convert = _AS_DOUBLE if np.dtype(dtype).char == "d" else _AS_FLOAT
+    return function(name, dtype)(*[convert[type(value)](value) for value in arguments])
 
 
-def _argument(value, dtype):
-    if isinstance(value, np.ndarray):
-        return pointer(value)
-    if isinstance(value, (int, np.integer)):
-        return long(value)
-    if isinstance(value, float):
-        return ctypes.c_double(value) if np.dtype(dtype) == np.float64 else ctypes.c_float(value)
-    if isinstance(value, list):
-        return pointers(value) if isinstance(value[0], np.ndarray) else (long * len(value))(*value)
-    return byref(value) if isinstance(value, ctypes.Structure) else value
+def _array_of(values):
+    """A list of arrays or of integers as a C array."""
+    return pointers(values) if isinstance(values[0], np.ndarray) else (long * len(values))(*values)
 
 
 def pointer(array):
@@ -200,6 +195,11 @@ def pointer(array):
 def pointers(arrays):
     """A C array of the addresses of `arrays`; the caller keeps the arrays alive."""
     return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+_WHOLE = dict.fromkeys((int, bool, np.int64), long)
+_AS_FLOAT = {**_WHOLE, float: ctypes.c_float, np.ndarray: pointer, type(None): pointer, list: _array_of, Lstm: byref}
+_AS_DOUBLE = {**_AS_FLOAT, float: ctypes.c_double}
 
 
 def element_strides(array):

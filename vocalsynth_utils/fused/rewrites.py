@@ -10,6 +10,7 @@ from theano.compile import optdb
 from theano.gof import TopoOptimizer, local_optimizer
 from theano.tensor.blas import Dot22
 
+from .. import theano_setup
 from . import native
 
 BEFORE_IN_PLACE, IN_PLACE = 48, 60  # positions in Theano's sequence of rewrites
@@ -21,6 +22,19 @@ def register(name, rewrite, position=IN_PLACE):
     if not isinstance(rewrite, theano.gof.Optimizer) or isinstance(rewrite, theano.gof.LocalOptimizer):
         rewrite = TopoOptimizer(rewrite, failure_callback=TopoOptimizer.warn_inplace)
     optdb.register(name, rewrite, position, "fast_run", "fast_compile", *(["inplace"] if position == IN_PLACE else []))
+
+
+def let_work_in_place(name, kind, where=lambda node: True):
+    """Let Ops of a kind write over their inputs where nothing else still needs these, by its property `inplace`."""
+
+    @local_optimizer([kind], inplace=True)
+    def in_place(node):
+        if isinstance(node.op, kind) and not node.op.inplace and where(node):
+            options = {prop: getattr(node.op, prop) for prop in kind.__props__}
+            return kind(**{**options, "inplace": True})(*node.inputs, return_list=True)
+        return None
+
+    register(name, in_place)
 
 
 class Product(theano.Op):
@@ -96,6 +110,7 @@ def _sum_columns(node):
     return None
 
 
+theano_setup.use_ufuncs()
 if not native.unavailable():
     register("fused_column_sums", _sum_columns, BEFORE_IN_PLACE)
     register("openblas_products", _use_openblas, BEFORE_IN_PLACE)

@@ -62,11 +62,5 @@ class SquaredError(theano.Op):
         return [d_prediction, -d_prediction]
 
 
-@theano.gof.local_optimizer([SquaredError], inplace=True)
-def _error_in_place(node):
-    """Write the gradient over the prediction, where nothing else needs that."""
-    if isinstance(node.op, SquaredError) and not node.op.inplace and node.outputs[1].clients:
-        return SquaredError(inplace=True)(*node.inputs)
-
-
-rewrites.register("fused_error_in_place", _error_in_place)
+# the gradient over the prediction
+rewrites.let_work_in_place("fused_error_in_place", SquaredError, where=lambda node: node.outputs[1].clients)

@@ -114,13 +114,6 @@ class SquaredSum(theano.Op):
         return [()]
 
 
-@theano.gof.local_optimizer([FusedUpdate], inplace=True)
-def _update_in_place(node):
-    """Write over the parameter and its states where nothing else still needs their old values."""
-    if isinstance(node.op, FusedUpdate) and not node.op.inplace:
-        return FusedUpdate(node.op.rule, node.op.n_states, inplace=True)(*node.inputs, return_list=True)
-
-
 class _UpdateFromProduct(theano.gof.Optimizer):
     """Join each product that is nothing but gradients of parameters with the updates of these parameters."""
 
@@ -162,4 +155,4 @@ def _transposed_product(node):
 
 
 rewrites.register("update_from_product", _UpdateFromProduct(), rewrites.IN_PLACE - 1)
-rewrites.register("fused_update_in_place", _update_in_place)
+rewrites.let_work_in_place("fused_update_in_place", FusedUpdate)

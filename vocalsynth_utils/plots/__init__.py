@@ -16,9 +16,6 @@ from .signals import comparison, scaling_histograms, spectrogram, waveform, wave
 from .style import COLOURS
 from .sweep_figures import dots, learning_curves, remedies
 
-__all__ = ["COLOURS"]
-__all__ += ["cost_growth", "error_in_frame", "gradient_sizes", "learning_curve"]
-__all__ += ["frame_view", "framing", "unrolled_network"]
-__all__ += ["attractor", "continuation", "levels", "recurrence", "survival"]
-__all__ += ["comparison", "scaling_histograms", "spectrogram", "waveform", "waveform_and_spectrogram"]
-__all__ += ["dots", "learning_curves", "remedies"]
+__all__ = ["COLOURS", "attractor", "comparison", "continuation", "cost_growth", "dots", "error_in_frame", "frame_view"]
+__all__ += ["framing", "gradient_sizes", "learning_curve", "learning_curves", "levels", "recurrence", "remedies"]
+__all__ += ["scaling_histograms", "spectrogram", "survival", "unrolled_network", "waveform", "waveform_and_spectrogram"]

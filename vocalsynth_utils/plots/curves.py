@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from .style import BASELINES, COLOURS, DASHED, INK, colour_of, dress, legend, legend_beside, new_axes
+from .style import BASELINES, COLOURS, DASHED, INK, colour_of, dress, legend, new_axes
 
 
 def learning_curve(rows, variance=1.0, baselines=None, ax=None, title=None):
@@ -13,7 +13,7 @@ def learning_curve(rows, variance=1.0, baselines=None, ax=None, title=None):
     ----------
     rows : sequence of dict, rows of log.csv: `epoch`, `train_loss`, `valid_loss`
     variance : float above 0, of the scaled data; losses are divided by it: 1 is that of always predicting the mean
-    baselines : dict of str to float, losses in units of the variance already, as `baselines.baselines` gives them
+    baselines : dict of str to float, losses in units of the variance already, as `baselines.losses` gives them
     """
     if not variance > 0:
         raise ValueError(f"variance={variance!r} must be above 0; take it from the run's recipe.json")
@@ -33,8 +33,7 @@ def learning_curve(rows, variance=1.0, baselines=None, ax=None, title=None):
         ax.axhline(level, color=colour_of(name, i), **DASHED, label=f"{name} {level:.3f}")
     ax.set(xlim=(min([1, *epochs]), max([2, *epochs])), ylim=_limits(losses, list(baselines.values())))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-    legend_beside(ax)
-    return dress(ax, "epoch", "loss / variance", title)
+    return dress(ax, "epoch", "loss / variance", title, beside=True)
 
 
 def _limits(losses, levels):
@@ -53,9 +52,7 @@ def _limits(losses, levels):
 def error_in_frame(errors, sr=16000, ax=None, title=None):
     """Mean squared error against how far into the predicted frame a sample lies; that of the mean, 1, is dashed.
 
-    Parameters
-    ----------
-    errors : dict of str to float array of shape (frame_length,), squared error / variance of each predictor
+    `errors` is a dict of float arrays of shape (frame_length,), squared error / variance, by predictor.
     """
     ax = new_axes(ax, (9, 3.2))
     for i, (name, error) in enumerate(errors.items()):
@@ -72,12 +69,9 @@ def error_in_frame(errors, sr=16000, ax=None, title=None):
 
 
 def gradient_sizes(gradients, epsilon, ax=None, title=None):
-    """How large gradients are, beside the size below which RMSProp's epsilon outweighs them.
+    """How large gradients are (`gradients`, a dict of float arrays by parameter, not all zero), beside sqrt(epsilon).
 
-    Parameters
-    ----------
-    gradients : dict of str to float array, of each parameter, not all zero
-    epsilon : float, inside RMSProp's root: entries well below ``sqrt(epsilon)`` are divided by that, not by their size
+    `epsilon` is inside RMSProp's root: entries well below its root are divided by that, not by their own size.
     """
     sizes = np.concatenate([np.abs(np.asarray(g, dtype=float)).ravel() for g in gradients.values()])
     n, sizes = len(sizes), sizes[sizes > 0]
@@ -98,11 +92,8 @@ LABELS = {"n_steps": "steps", "n_units": "units", "n_batch": "batch", "n_inputs"
 def cost_growth(growths, axes=None):
     """CPU seconds (above) and peak memory (below) of a training step against each size.
 
-    Dashed is the line that each should follow: operations at one speed, and straight from end to end.
-
-    Parameters
-    ----------
-    growths : dict of str to list of dict, by what was varied, from `benchmark.growth`
+    `growths` is a dict of lists of dict, by what was varied, from `benchmark.growth`. Dashed is the line that each
+    should follow: operations at one speed, and straight from end to end.
     """
     axes = new_axes(axes, (3 * len(growths), 4.6), (2, len(growths)))
     columns = ("value", "expected_s", "cpu_s", "rss_mb")

@@ -12,13 +12,9 @@ WIDTH, HEIGHT = 1.12, 0.44  # of a box
 
 
 def framing(y, sr=16000, frame_length=16000, n_frames=6, ax=None, offset=0):
-    """The beginning of a signal with its frames shaded and numbered.
+    """The beginning of a signal of one frame at least, `n_frames` of them shaded and numbered.
 
-    Parameters
-    ----------
-    frame_length : int, samples; `y` has one frame at least
-    n_frames : int, how many to show
-    offset : int, start of the first frame, samples: one of `preprocessing.offsets`
+    `frame_length` and `offset`, where the first begins, one of `preprocessing.offsets`, are in samples.
     """
     rest = len(y) - offset
     n_frames = min(n_frames, rest // frame_length)

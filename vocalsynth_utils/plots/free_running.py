@@ -3,18 +3,14 @@
 import numpy as np
 
 from ..preprocessing import frame
-from .style import COLOURS, INK, colour_of, dress, legend_beside, new_axes
+from .style import COLOURS, INK, colour_of, dress, new_axes
 
 
 def continuation(primer, generated, truth=None, ax=None, title=None):
     """What a loop was given, what it made of it, and what would have been right.
 
-    The vertical axis has 3 times the primer's height; what leaves it has blown up.
-
-    Parameters
-    ----------
-    primer : float array of shape (n_primer,), a number for each frame, not empty
-    generated, truth : float arrays of shape (n,)
+    `primer`, (n_primer,), not empty, and `generated` and `truth`, (n,), are float arrays, a number for each frame. The
+    vertical axis has 3 times the primer's height; what leaves it has blown up.
     """
     if np.ndim(primer) != 1 or not len(primer):
         raise ValueError(f"primer has shape {np.shape(primer)}; it must be (n_primer,) with a number in it")
@@ -27,17 +23,13 @@ def continuation(primer, generated, truth=None, ax=None, title=None):
     limit = 3 * max(float(np.abs(primer).max()), 1e-3)
     ax.axvspan(0, len(primer) - 0.5, color=COLOURS["reference"], alpha=0.08, linewidth=0)
     ax.set(xlim=(0, len(primer) + len(generated)), ylim=(-limit, limit))
-    legend_beside(ax)
-    return dress(ax, "time (frames)", "value (scaled)", title)
+    return dress(ax, "time (frames)", "value (scaled)", title, beside=True)
 
 
 def levels(signals, sr=16000, frame_length=2000, ax=None, title=None):
-    """Level of each frame against time, for signals that should sound alike.
+    """Level of each frame, `frame_length` samples, against time, for signals that should sound alike.
 
-    Parameters
-    ----------
-    signals : dict of str to float array of shape (n_samples,), full scale 1, of one frame at least
-    frame_length : int, samples
+    `signals` is a dict of float arrays of shape (n_samples,), full scale 1, of one frame at least.
     """
     ax = new_axes(ax, (9, 2.8))
     for i, (name, y) in enumerate(signals.items()):
@@ -46,8 +38,7 @@ def levels(signals, sr=16000, frame_length=2000, ax=None, title=None):
         seconds = (np.arange(len(level)) + 0.5) * frame_length / sr
         ax.plot(seconds, level, color=colour_of(name, i), linewidth=1.6, label=name)
     ax.set_xlim(left=0)
-    legend_beside(ax)
-    return dress(ax, "time (s)", "level (dB)", title)
+    return dress(ax, "time (s)", "level (dB)", title, beside=True)
 
 
 def survival(seconds, total, ax=None, title=None):
@@ -68,19 +59,15 @@ def survival(seconds, total, ax=None, title=None):
         t, share = np.concatenate([[0], fallen, [total]]), np.append(share, share[-1])
         ax.step(t, share, where="post", color=colour_of(name, i), linewidth=2, label=name)
     ax.set(xlim=(0, total), ylim=(-3, 105))
-    legend_beside(ax)
-    return dress(ax, "time generated (s)", "still voice-like (%)", title)
+    return dress(ax, "time generated (s)", "still voice-like (%)", title, beside=True)
 
 
 def attractor(reference, generated, lag=8, ax=None, title=None):
     """A signal against itself a little later: the loops of a voice, and the point or ring a dead network ends in.
 
-    Delays stand for the hidden state (F. Takens, "Detecting strange attractors in turbulence", 1981).
-
-    Parameters
-    ----------
-    reference, generated : float arrays of shape (n_samples,), longer than `lag`, of any one number over time
-    lag : int, samples between the two axes
+    `reference` and `generated` are float arrays of shape (n_samples,), any one number over time, longer than `lag`, the
+    samples between the two axes. Delays stand for the hidden state (F. Takens, "Detecting strange attractors in
+    turbulence", 1981).
     """
     ax = new_axes(ax, (4.4, 4.2))
     for name, y, width, alpha in (("reference", reference, 0.5, 0.6), ("generated", generated, 0.9, 0.9)):
@@ -89,19 +76,14 @@ def attractor(reference, generated, lag=8, ax=None, title=None):
             raise ValueError(f"{name} has shape {y.shape}; it must be one signal of more than lag={lag} samples")
         ax.plot(y[:-lag], y[lag:], color=COLOURS[name], linewidth=width, alpha=alpha, label=name)
     ax.plot(y[-1 - lag], y[-1], "o", color=COLOURS["valid"], markersize=7, zorder=5, label="where it ends")
-    legend_beside(ax)
-    return dress(ax, "x(t)", f"x(t + {lag} samples)", title, grid=None)
+    return dress(ax, "x(t)", f"x(t + {lag} samples)", title, grid=None, beside=True)
 
 
 def recurrence(y, length=1000, farthest=4000):
     """How far a signal's end is from the most similar stretch before it, root mean square, in units of `y`.
 
-    This is 0 for a constant and for any loop, and near the signal's own level for a voice.
-
-    Parameters
-    ----------
-    length : int, samples of the end that are looked for, at most half of all
-    farthest : int, samples to go back at most
+    This is 0 for a constant and for any loop, and near the signal's own level for a voice. The end is the last `length`
+    samples, at most half of all; `farthest` is how many samples to go back at most.
     """
     y = np.asarray(y, float)[-(length + farthest) :]
     if len(y) < 2 * length:

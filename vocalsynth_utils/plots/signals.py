@@ -31,12 +31,9 @@ def waveform(y, sr=16000, ax=None, role="reference", title=None, limit=None, sta
 
 
 def spectrogram(y, sr=16000, ax=None, title=None, n_fft=512, colourbar=False):
-    """Level over time and frequency, in dB of a full-scale sine.
+    """Level over time and frequency, in dB of a full-scale sine; its scale is the same for every spectrogram.
 
-    Parameters
-    ----------
-    n_fft : int, length of the Hann window, samples
-    colourbar : bool, draw the scale beside it, which is the same for every spectrogram
+    The Hann window has `n_fft` samples; with `colourbar` the scale is drawn beside it.
     """
     y, ax = _signal(y), new_axes(ax, (9, 2.8))
     hop = max(n_fft // 4, -(-len(y) // COLUMNS))  # long signals are looked at once in a pixel

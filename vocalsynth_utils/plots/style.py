@@ -17,8 +17,10 @@ def new_axes(ax, size, shape=None, **options):
     return axes if shape else axes[0, 0]
 
 
-def dress(ax, xlabel=None, ylabel=None, title=None, grid="y"):
-    """Labels, light grid, no box; returns `ax`."""
+def dress(ax, xlabel=None, ylabel=None, title=None, grid="y", beside=False):
+    """Labels, light grid, no box, a legend to the right of the axes where it is wanted `beside`; returns `ax`."""
+    if beside:
+        legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#9ca3af")
     ax.tick_params(colors=INK, labelsize=9, color="#9ca3af")
@@ -38,11 +40,6 @@ def legend(ax, **options):
     """A legend without a box, where there is something to name."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(**{"frameon": False, "fontsize": 9, "labelcolor": INK, **options})
-
-
-def legend_beside(ax):
-    """A legend to the right of the axes."""
-    legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def colour_of(name, i=0):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import COLOURS, DASHED, INK, colour_of, dress, legend_beside, new_axes
+from .style import COLOURS, DASHED, INK, colour_of, dress, new_axes
 
 
 def dots(values, recorded=None, baseline=None, ax=None, title=None, label="squared error / variance, valid part"):
@@ -28,17 +28,14 @@ def dots(values, recorded=None, baseline=None, ax=None, title=None, label="squar
     if baseline is not None:
         ax.axvline(baseline, color=INK, **DASHED, label="saying the mean, here")
     ax.set_ylim(-len(names) + 0.4, 0.6)
-    legend_beside(ax)
-    return dress(ax, label, title=title, grid="x")
+    return dress(ax, label, title=title, grid="x", beside=True)
 
 
 def remedies(rows, measures, axes=None):
     """One row for each remedy, one panel for each measure: every seed a point, mean and standard deviation a bar.
 
-    Parameters
-    ----------
-    rows : sequence of dict, ``remedy`` and the measures, one for each seed; one at least
-    measures : dict of str to str, name of a measure in `rows`, and what to write below its panel
+    `rows` are dicts of ``remedy`` and the measures, one for each seed, one at least; `measures`, a dict of str to str,
+    names those shown and what to write below their panels.
     """
     names = dict.fromkeys(r["remedy"] for r in rows)
     if not names:
@@ -67,17 +64,13 @@ def _rows(ax, values, colour, label=None):
 
 
 def learning_curves(curves, loss="train_loss", ax=None, title=None):
-    """Loss over epochs, one colour for each setting, one line for each seed.
+    """Loss, "train_loss" or "valid_loss", over epochs, one colour for each setting, one line for each seed.
 
-    Parameters
-    ----------
-    curves : dict of str to list of dict, from `sweeps.read_curves`
-    loss : {"train_loss", "valid_loss"}
+    `curves` is a dict of lists of dict, from `sweeps.read_curves`.
     """
     ax = new_axes(ax, (9, 3.2))
     for i, (name, seeds) in enumerate(curves.items()):
         for k, curve in enumerate(seeds):
             first = {"label": name} if k == 0 else {"alpha": 0.55}
             ax.plot(curve["epoch"], curve[loss], color=colour_of(name, i + 1), linewidth=1.5, **first)
-    legend_beside(ax)
-    return dress(ax, "epoch", f"{loss.split('_')[0]} loss / variance", title)
+    return dress(ax, "epoch", f"{loss.split('_')[0]} loss / variance", title, beside=True)

@@ -41,9 +41,7 @@ def _slider(description, n):
 class FrameExplorer(ipywidgets.VBox):
     """Sliders that walk through sequences and frames, with picture and sound.
 
-    Parameters
-    ----------
-    X : float array of shape (n_sequences, n_steps, frame_length), full scale 1; read as it is looked at
+    `X` is a float array of shape (n_sequences, n_steps, frame_length), full scale 1; it is read as it is looked at.
     """
 
     def __init__(self, X, sr=16000):
@@ -80,10 +78,8 @@ class Dashboard(ipywidgets.VBox):
 
     Parameters
     ----------
-    train : callable, or iterable of rows of log.csv
-        Called as ``train(should_stop=..., on_batch=...)`` it returns one, as
-        ``lambda **hooks: training.train(recipe, dataset, folder, **hooks)`` does.
-    n_epochs : int
+    train : iterable of rows of log.csv, or a callable that returns one from ``train(should_stop=..., on_batch=...)``,
+        as ``lambda **hooks: training.train(recipe, dataset, folder, **hooks)`` does
     variance, baselines : as `plots.learning_curve`
     """
 
@@ -117,10 +113,7 @@ class Dashboard(ipywidgets.VBox):
         self._button.disabled = True
 
     def wait(self):
-        """Wait for the end and return the rows, or raise what the training raised.
-
-        Kernel > Interrupt stops the training like the button.
-        """
+        """Wait for the end; the rows, or what the training raised. Kernel > Interrupt stops it like the button."""
         if self._thread is None:
             raise RuntimeError("the dashboard has not been started; call start() first")
         while self._thread.is_alive():

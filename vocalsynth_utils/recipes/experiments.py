@@ -35,19 +35,12 @@ def _read(entry, entries):
 
 
 def small_form(experiment):
-    """The fields of an experiment's small form.
-
-    Sequences of four seconds from shifted copies of the recording, a quarter
-    of the units, ten epochs; and an epsilon that lets RMSProp be RMSProp, with
-    a rate to go with it, as there are no thousands of epochs in a minute.
+    """The fields of an experiment's small form: short sequences from shifted copies of the recording, a quarter of the
+    units, ten epochs; an epsilon that lets RMSProp be RMSProp, and a rate for a minute's epochs instead of thousands.
     """
     full = {"frame_length": Recipe.frame_length, "n_units": Recipe.n_units, **experiment.fields}
-    small = {
-        "n_steps": 16000 * SMALL_SECONDS // full["frame_length"],
-        "n_offsets": SMALL_OFFSETS,
-        "n_units": [n // 4 for n in full["n_units"]],
-        "n_epochs": 10,
-    }
+    n_steps, n_units = 16000 * SMALL_SECONDS // full["frame_length"], [n // 4 for n in full["n_units"]]
+    small = {"n_steps": n_steps, "n_offsets": SMALL_OFFSETS, "n_units": n_units, "n_epochs": 10}
     if experiment.fields.get("optimiser", "rmsprop") == "rmsprop":
         small.update(epsilon=1e-12, learning_rate=0.003)
     return {**experiment.fields, **small, **experiment.small}
@@ -60,13 +53,9 @@ def _recipes(families):
             yield Recipe(f"{experiment.name}-small", experiment.purpose, **small_form(experiment))
 
 
-def _families():
-    table = tomllib.loads(Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8"))
-    entries = {entry["name"]: entry for family in table.values() for entry in family}
-    return {family: tuple(_read(entry, entries) for entry in lines) for family, lines in table.items()}
-
-
-FAMILIES = _families()
+_TABLE = tomllib.loads(Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8"))
+_ENTRIES = {entry["name"]: entry for family in _TABLE.values() for entry in family}
+FAMILIES = {family: tuple(_read(entry, _ENTRIES) for entry in lines) for family, lines in _TABLE.items()}
 RECIPES = {recipe.name: recipe for recipe in _recipes(FAMILIES)}
 
 

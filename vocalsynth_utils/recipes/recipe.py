@@ -184,8 +184,7 @@ def _contradictions(r):
         fewer = f"use fewer than {r.n_steps - 1}, or 0 for all"
         yield f"gradient_steps={r.gradient_steps} truncates nothing in {sequences}; {fewer}"
     if r.lstm.endswith("lasagne-0.1") and not r.peepholes:
-        differs = f"lstm={r.lstm!r} differs in the output gate's peephole alone"
-        yield f"{differs}, and peepholes=false leaves none; set lstm='fused' or peepholes=true"
+        yield f"lstm={r.lstm!r} differs in the output gate's peephole alone; set lstm='fused' or peepholes=true"
     if r.p_teacher > 1:
         yield f"p_teacher={r.p_teacher} is no probability; use a number from 0 to 1"
     if r.p_teacher < 1 and r.n_epochs == 1:
@@ -198,8 +197,7 @@ def _contradictions(r):
     if r.free_steps > r.n_steps - 2:
         yield f"{free} leaves no true frame in {sequences}; use <= {r.n_steps - 2}"
     if r.free_steps and (r.stateful or r.gradient_steps):
-        neither = f"neither with stateful=true nor with gradient_steps={r.gradient_steps}"
-        yield f"{free} goes {neither}; set these to false and 0"
+        yield f"{free} goes with neither stateful=true nor gradient_steps={r.gradient_steps}; set these to false and 0"
     if r.draws != (r.n_mixtures > 0):
         mixtures = f"n_mixtures={r.n_mixtures} does not go with loss={r.loss!r}"
         yield f"{mixtures}; a mixture needs at least 1, a mean squared error has none (0)"
@@ -211,8 +209,7 @@ def _contradictions(r):
     if r.is_raw and not r.limits:
         yield "limits=false has no effect on raw samples, which have none; leave it out"
     if r.patience and r.patience > r.n_epochs - 2:
-        never = f"patience={r.patience} never ends a run of n_epochs={r.n_epochs}"
-        yield f"{never}; use a patience of at most n_epochs - 2, or 0"
+        yield f"patience={r.patience} never ends a run of n_epochs={r.n_epochs}; use at most n_epochs - 2, or 0"
     if r.patience and r.best_by == "last":
         yield f"patience={r.patience} never ends a run whose best epoch is the last; set best_by or patience=0"
     if r.is_raw and r.scaling == "standardise":

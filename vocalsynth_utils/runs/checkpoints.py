@@ -1,10 +1,8 @@
 """Checkpoint files: named arrays and plain data in an ``.npz`` that carries its own digest.
 
-The digest is BLAKE2b over every name, header and byte in the order they are
-stored, so what was torn, swapped or changed is refused, also where the
-archive's own checksums were put right again.  Files are read without pickle and
-never take more memory than they are long: one from a stranger cannot run code.
-Anything that reads ``.npz`` reads them.
+The digest is BLAKE2b over every name, header and byte in the order they are stored, so what was torn, swapped or
+changed is refused, also where the archive's own checksums were put right again. Files are read without pickle and
+never take more memory than they are long: one from a stranger cannot run code. Anything that reads ``.npz`` reads them.
 """
 
 import hashlib
@@ -44,15 +42,9 @@ class _Hashed:
 
 
 def write(file, arrays, meta):
-    """Write a checkpoint into an open file.
+    """Write a checkpoint into an open binary file.
 
-    Parameters
-    ----------
-    file : binary file, open for writing
-    arrays : dict of str to array
-        Of numbers, truth values or text.
-    meta : dict
-        Plain data that JSON can hold; ``epoch`` among it.
+    `arrays` of numbers, truth values or text, by name; `meta`, plain data that JSON can hold, ``epoch`` among it.
     """
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     with zipfile.ZipFile(file, "w") as archive:
@@ -62,16 +54,10 @@ def write(file, arrays, meta):
 
 
 def read(path, keep=lambda name: True, sealed=True):
-    """Arrays by name and the meta data of one checkpoint file.
+    """Arrays by name, those whose name `keep` says yes to, and the meta data of one checkpoint file; all is checked.
 
-    Only those arrays are returned whose name `keep` says yes to; the others
-    are checked all the same.  ``sealed=False`` believes a file without a digest.
-
-    Raises
-    ------
-    ValueError
-        When the file is missing (`ValueError`), or torn, altered or no
-        checkpoint (`DamagedCheckpoint`).
+    ``sealed=False`` believes a file without a digest. ValueError when the file is missing, `DamagedCheckpoint` when it
+    is torn, altered or no checkpoint.
     """
     digest, arrays = hashlib.blake2b(digest_size=DIGEST_BYTES), {}
     try:
@@ -96,26 +82,15 @@ def read(path, keep=lambda name: True, sealed=True):
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; train first, or wait for the first epoch to end") from None
     except Exception as error:  # the readers of zip, .npy and JSON have a great many for bytes that are none
-        raise DamagedCheckpoint(
-            f"{path} is no whole checkpoint ({str(error) or type(error).__name__}); use another one"
-        ) from None
+        what = str(error) or type(error).__name__
+        raise DamagedCheckpoint(f"{path} is no whole checkpoint ({what}); use another one") from None
 
 
 def set_parameters(parameters, arrays, path="the checkpoint"):
     """Put a checkpoint's arrays into shared variables of the same names and shapes.
 
-    Parameters
-    ----------
-    parameters : dict of str to shared variable
-    arrays : dict of str to array
-        May hold more than the parameters.  What the variables take from it is
-        theirs from then on, to be changed in place.
-
-    Raises
-    ------
-    ValueError
-        Naming every array that is missing or of another shape; nothing has
-        been changed then.
+    `arrays` may hold more than the parameters; what the variables take from it is theirs from then on, to be changed
+    in place.  ValueError naming every array that is missing or of another shape, before anything is changed.
     """
     wrong = []
     for name, variable in parameters.items():

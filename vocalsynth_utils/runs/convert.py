@@ -13,6 +13,7 @@ from .run import open_run
 
 RENAMED = {
     "recipe.json": {"clamp": "limits", "bounds": "limits"},
+    "dataset/dataset.json": {"bounds": "limits"},
     "result.json": {"health": "diagnostics"},
     "evaluate.json": {"health": "diagnostics"},
     "calibration.json": {"rest": "pause"},
@@ -22,10 +23,7 @@ RENAMED = {
 def convert(folder):
     """Convert a run's files in place, each whole or not at all; returns the `Run`.
 
-    Raises
-    ------
-    ValueError
-        When the folder holds no run, a file of it is damaged, or it is too old to be known.
+    ValueError when the folder holds no run, a file of it is damaged, or it is too old to be known.
     """
     folder = Path(folder)
     for path in sorted(folder.glob("*.npz")):

@@ -16,25 +16,10 @@ LEFT_OUT = ("optimiser.", LOG)  # what a checkpoint's names of optimiser state a
 
 
 def export(run, folder):
-    """Copy a run's best parameters, and all that generating from them needs, into a new folder.
+    """Copy a `Run`'s best parameters, and all that generating from them needs, into a new folder; returns its `Run`.
 
-    The optimiser's state stays behind, so the copy generates but cannot be
-    trained on; so does the dataset, so it is primed with a recording, or with nothing.
-
-    Parameters
-    ----------
-    run : runs.Run
-    folder : path
-        Made if need be; must hold no run yet.
-
-    Returns
-    -------
-    runs.Run
-
-    Raises
-    ------
-    ValueError
-        When the run has no checkpoint, or the folder holds a run.
+    The optimiser's state stays behind, so the copy generates but cannot be trained on; so does the dataset, so it is
+    primed with a recording, or with nothing. ValueError when the run has no checkpoint, or the folder holds a run.
     """
     arrays, meta = run.load("best", keep=lambda name: not name.startswith(LEFT_OUT))
     check_free(folder)

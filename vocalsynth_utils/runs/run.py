@@ -7,8 +7,7 @@
 ``best-previous.npz``, ``last-previous.npz``  what these were before, used when they are damaged
 ``result.json``        test loss and baselines, once training has ended
 
-Everything but the log is written beside and renamed over.  The log is what
-`last.npz` says it is: resuming writes it anew.
+Everything but the log is written beside and renamed over. What `last.npz` holds is the log: resuming writes it anew.
 """
 
 import contextlib
@@ -27,18 +26,14 @@ from ..storage import atomic, link, remove_unfinished, sync_folder
 from . import checkpoints
 
 LOG = "log."  # what a checkpoint's names of log columns begin with
-INSTEAD = {
-    "last": ("last-previous",),
-    "best": ("best-previous", "last", "last-previous"),
-}  # where a checkpoint is damaged
+INSTEAD = {"last": ("last-previous",), "best": ("best-previous", "last", "last-previous")}  # of a damaged one
 
 
 class Run(NamedTuple):
     """An opened run.
 
-    `data` holds what was known of the training data: ``folder`` (relative to
-    the run where it lies inside it), ``scaling``, ``variance``, ``n_features``,
-    ``limits``, ``ranges``.
+    `data` holds what was known of the training data: ``folder`` (relative to the run's), ``scaling``, ``variance``,
+    ``n_features``, ``limits``, ``ranges``.
     """
 
     folder: Path
@@ -61,15 +56,14 @@ class Run(NamedTuple):
         return self.data["limits"] if self.recipe.limits else None
 
     def check_data(self, dataset):
-        """Raise ValueError where a dataset is not the one this run was made of; to the last digits, which machines differ in."""
+        """ValueError where a dataset is not the one this run was made of, but for digits that machines differ in."""
         now = _known(dataset, self.folder)
         pairs = [(self.data[name], now[name]) for name in ("variance", "n_features", "ranges")]
         pairs += [(self.data["scaling"][name], now["scaling"][name]) for name in now["scaling"] if name != "kind"]
         arrays = [(np.ravel(was), np.ravel(is_now)) for was, is_now in pairs]
         if not all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=0) for a, b in arrays):
-            raise ValueError(
-                f"{dataset.folder} is not what the run in {self.folder} was trained on; name that by --data, or start another run"
-            )
+            what = f"{dataset.folder} is not what the run in {self.folder} was trained on"
+            raise ValueError(f"{what}; name that by --data, or start another run")
 
     def log(self):
         """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
@@ -86,8 +80,7 @@ class Run(NamedTuple):
     def write_log(self, rows):
         """Replace log.csv by these rows, whole or not at all."""
         if not rows:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / "log.csv").unlink()
+            (self.folder / "log.csv").unlink(missing_ok=True)
             return
         with atomic(self.folder / "log.csv", "w") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -108,15 +101,9 @@ class Run(NamedTuple):
             raise
 
     def save(self, name, arrays, rows=(), **meta):
-        """Write checkpoint `name` ("best" or "last"), beside and renamed over; what it was before is kept as NAME-previous.
+        """Write checkpoint `name` ("best" or "last"), whole or not at all; what it was before is kept as NAME-previous.
 
-        Parameters
-        ----------
-        arrays : dict of str to array
-        rows : list of dict
-            The log up to this epoch.
-        **meta
-            Plain data kept beside them: ``epoch=3``.
+        `arrays` by name; `rows`, the log up to this epoch; `meta`, plain data kept beside them: ``epoch=3``.
         """
         columns = {LOG + column: np.array([row[column] for row in rows]) for column in (rows[0] if rows else ())}
         with atomic(self.path(name), "wb") as file:
@@ -125,22 +112,16 @@ class Run(NamedTuple):
                 link(self.path(name), self.path(f"{name}-previous"))
 
     def keep_as_best(self):
-        """Let best.npz be what last.npz is now, without copying it.
-
-        Not synced: after a power cut `settle` does it again.
-        """
+        """Let best.npz be what last.npz is, without copying; not synced: after a power cut `settle` does it again."""
         best, last = self.path("best"), self.path("last")
         if best.exists() and not best.samefile(last):
             link(best, self.path("best-previous"))
         link(last, best)
 
     def load(self, name, keep=lambda name: True):
-        """Arrays and meta data of a checkpoint, as `checkpoints.read`; where it is damaged or missing, of the one before it, with a warning.
+        """Arrays and meta data of a checkpoint, as `checkpoints.read`; with a warning those of the one before it.
 
-        Raises
-        ------
-        ValueError
-            When none of them is whole.
+        That is where it is damaged or missing; ValueError when none of them is whole.
         """
         try:
             return checkpoints.read(self.path(name), keep)
@@ -148,10 +129,8 @@ class Run(NamedTuple):
             for other in INSTEAD[name]:
                 with contextlib.suppress(ValueError):
                     arrays, meta = checkpoints.read(self.path(other), keep)
-                    warnings.warn(
-                        f"{str(error).rpartition(';')[0]}; {other}.npz, of epoch {meta['epoch']}, is used instead",
-                        stacklevel=2,
-                    )
+                    what = f"{other}.npz, of epoch {meta['epoch']}, is used instead"
+                    warnings.warn(f"{str(error).rpartition(';')[0]}; {what}", stacklevel=2)
                     return arrays, meta
             raise
 
@@ -159,10 +138,9 @@ class Run(NamedTuple):
         """After an interruption: let last.npz and best.npz be of these epochs, from whichever checkpoint is."""
         epochs = {name: self._epoch(name) for name in ("last", "last-previous", "best", "best-previous")}
         for name, epoch in (("last", last_epoch), ("best", best_epoch)):
-            if epochs[name] != epoch:
-                for other in (other for other, has in epochs.items() if has == epoch):
-                    link(self.path(other), self.path(name))
-                    break
+            source = next((other for other, has in epochs.items() if has == epoch), name)
+            if epochs[name] != epoch and source != name:
+                link(self.path(source), self.path(name))
 
     def path(self, name):
         """The file of a checkpoint."""
@@ -185,9 +163,8 @@ class Run(NamedTuple):
         for value in result.values():
             parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
             if not all(v is None or type(v) in (int, float) for v in parts):
-                raise ValueError(
-                    f"{path} holds something else than numbers; remove it, and train with --resume to have it made again"
-                )
+                remedy = "remove it, and train with --resume to have it made again"
+                raise ValueError(f"{path} holds something else than numbers; {remedy}")
         return result
 
 
@@ -197,20 +174,12 @@ def check_free(folder):
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; choose another folder for the run")
     if (folder / "recipe.json").exists():
-        raise ValueError(
-            f"{folder} holds a run of {len(open_run(folder).log())} epochs; go on with it by --resume "
-            "(resume=True in a notebook), or choose another folder"
-        )
+        what = f"{folder} holds a run of {len(open_run(folder).log())} epochs"
+        raise ValueError(f"{what}; go on with it by --resume (resume=True in a notebook), or choose another folder")
 
 
 def create(folder, recipe, dataset):
-    """Start a run in a new folder.
-
-    Raises
-    ------
-    ValueError
-        As `check_free`.
-    """
+    """Start a run in a new folder; ValueError as `check_free`."""
     check_free(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,28 +192,21 @@ def create(folder, recipe, dataset):
 
 def open_run(folder):
     """Open a run that was started before; ValueError when there is none."""
-    path = Path(folder) / "recipe.json"
+    path, is_old = Path(folder) / "recipe.json", False
     try:
         meta = storage.read_json(path)
-        recipe = Recipe.from_dict(meta["recipe"])
-        return Run(Path(folder), recipe, _checked_data(meta["data"], recipe))
+        values, data = (storage.as_object(meta[name], name) for name in ("recipe", "data"))
+        is_old = "clamp" in values or "bounds" in data  # what limits were called
+        recipe = Recipe.from_dict(values)
+        return Run(Path(folder), recipe, _checked_data(data, recipe))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None
     except (KeyError, TypeError, ValueError) as error:
-        if _is_old(path):
-            raise ValueError(
-                f"{folder} is a run of an older version; convert it: {checkpoints.CONVERT} {folder}"
-            ) from None
+        if is_old:
+            remedy = f"convert it: {checkpoints.CONVERT} {folder}"
+            raise ValueError(f"{folder} is a run of an older version; {remedy}") from None
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
-
-
-def _is_old(path):
-    """Whether a recipe.json is of the version whose limits were called clamp and bounds."""
-    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
-        meta = storage.read_json(path)
-        return "clamp" in meta["recipe"] or "bounds" in meta["data"]
-    return False
 
 
 def _checked_data(data, recipe):
@@ -252,9 +214,8 @@ def _checked_data(data, recipe):
     n_features = features.n_features(recipe)
     shape = () if recipe.is_raw else (n_features,)
     if not isinstance(data["folder"], str) or data["n_features"] != n_features:
-        raise ValueError(
-            f"data has the folder {data['folder']!r:.80} and n_features={data['n_features']!r:.80}, the recipe has {n_features}"
-        )
+        said = f"the folder {data['folder']!r:.80} and n_features={data['n_features']!r:.80}"
+        raise ValueError(f"data has {said}, the recipe has {n_features}")
     preprocessing.Scaling.from_json(data["scaling"], shape)
     preprocessing.checked_limits(data["limits"], shape)
     storage.numbers(data["variance"], (), "variance")
@@ -264,9 +225,8 @@ def _checked_data(data, recipe):
 
 def logged(arrays):
     """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
-    columns = {
-        name[len(LOG) :]: array.tolist() for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1
-    }
+    found = {name: array for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1}
+    columns = {name[len(LOG) :]: array.tolist() for name, array in found.items()}
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
@@ -274,12 +234,13 @@ def logged(arrays):
 def locked(folder):
     """Hold a run's folder for writing; ValueError when another process does."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    try:
-        with storage.locked(Path(folder) / ".lock"):
-            remove_unfinished(folder)
-            yield
-    except BlockingIOError:
-        raise ValueError(f"{folder} is in use by another process; wait for it, or choose another folder") from None
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(storage.locked(Path(folder) / ".lock"))
+        except BlockingIOError:
+            raise ValueError(f"{folder} is in use by another process; wait for it, or choose another folder") from None
+        remove_unfinished(folder)
+        yield
 
 
 def _known(dataset, folder):

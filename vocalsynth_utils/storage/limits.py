@@ -32,12 +32,9 @@ def readable_size(n_bytes):
 def _own_limit():
     """What limits set for this process leave (`ulimit -v`, `ulimit -d`)."""
     told = psutil.Process().memory_info()
-    left = [math.inf]
-    for limit, used in ((resource.RLIMIT_AS, told.vms), (resource.RLIMIT_DATA, getattr(told, "data", 0))):
-        most = resource.getrlimit(limit)[0]
-        if most != resource.RLIM_INFINITY:
-            left.append(most - used)
-    return min(left)
+    used = {resource.RLIMIT_AS: told.vms, resource.RLIMIT_DATA: getattr(told, "data", 0)}
+    most = {limit: resource.getrlimit(limit)[0] for limit in used}
+    return min((most[limit] - used[limit] for limit in used if most[limit] != resource.RLIM_INFINITY), default=math.inf)
 
 
 def _container():

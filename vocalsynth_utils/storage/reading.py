@@ -1,8 +1,7 @@
 """Text, JSON and arrays from a folder that may come from anyone.
 
-Whatever stands there, reading it ends, takes no more memory than a file of
-ours would, and runs nothing: no pipes and devices, no endless or absurdly
-large text, no pickle, no array header but the one numpy writes.
+Whatever stands there, reading it ends, takes no more memory than a file of ours would, and runs nothing: no pipes and
+devices, no endless or absurdly large text, no pickle, no array header but the one numpy writes.
 """
 
 import json
@@ -14,9 +13,8 @@ import stat
 import numpy as np
 
 MOST_TEXT = 1 << 24  # bytes; the longest of ours has a hundredth of it
-HEADER = re.compile(
-    rb"\{'descr': '([<>|][fiu][1248])', 'fortran_order': (False|True), 'shape': \((\d+,|\d+(?:, \d+)+)\), \} *\n"
-)
+DTYPE, SHAPE = rb"([<>|][fiu][1248])", rb"\((\d+,|\d+(?:, \d+)+)\)"
+HEADER = re.compile(rb"\{'descr': '" + DTYPE + rb"', 'fortran_order': (False|True), 'shape': " + SHAPE + rb", \} *\n")
 
 
 def open_regular(path):

@@ -21,27 +21,22 @@ HEADER_BYTES = 128  # what numpy pads the header of a .npy file to
 def atomic(path, mode):
     """Open a file to be written, "w" or "wb", beside `path`, synced, and renamed over it when all went well.
 
-    The part written so far is a hidden file, ``.NAME.xxxxxxxx.part``, and is
-    removed when something fails.  A killed process cannot do that; the next
-    one that writes the same name does it for it.  An OSError names `path`.
+    The part written so far is a hidden file, ``.NAME.xxxxxxxx.part``, and is removed when something fails. A killed
+    process cannot do that; the next one that writes the same name does it for it. An OSError names `path`.
     """
-    path = Path(path)
-    part = _part(path)
+    path, part = Path(path), _part(path)
     try:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(handle, mode, **({} if "b" in mode else {"newline": ""})) as file:
             with contextlib.suppress(OSError):  # of a file system without locks
-                fcntl.flock(
-                    file, fcntl.LOCK_EX
-                )  # held as long as its writer lives: `remove_unfinished` leaves it alone
+                fcntl.flock(file, fcntl.LOCK_EX)  # while its writer lives, `remove_unfinished` leaves it alone
             yield file
             file.flush()
             os.fsync(file.fileno())
             os.replace(part, path)
         sync_folder(path.parent)
     except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+        part.unlink(missing_ok=True)
         if isinstance(error, OSError):
             name_file(error, path)
         raise
@@ -68,11 +63,7 @@ def write_array(path, blocks, dtype):
 def locked(path, wait=False):
     """Hold a file against every other process that asks for it here; it is made where it is missing, and stays.
 
-    Parameters
-    ----------
-    path : path
-    wait : bool
-        For another process's hold to end; else that is a BlockingIOError at once.
+    Another process's hold is waited for, or, without `wait`, a BlockingIOError at once.
     """
     # no link is followed and nothing is emptied: the folder may come from anyone
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -96,8 +87,7 @@ def link(source, path):
             shutil.copyfile(source, part)
         os.replace(part, path)  # leaves `part` where both are one file already
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+        part.unlink(missing_ok=True)
 
 
 def real_path(path):

@@ -123,11 +123,8 @@ def _points(table, fixed, cases, varied, seeds):
 
 
 def identity(recipe, *beside):
-    """What a run is, as a short text that is the same for the same recipe and the same plain data `beside`.
-
-    Fields at their defaults do not count, so a field that is added to Recipe
-    later leaves the runs made before it what they are.
-    """
+    """What a run is, as a short text that is the same for the same recipe and the same plain data `beside`."""
+    # fields at their defaults do not count: one that is added later leaves the runs made before it what they are
     values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Recipe) if f.name not in ("name", "purpose")}
     changed = {name: value for name, value in values.items() if value != getattr(Recipe, name)}
     return digest([changed, *beside])

@@ -21,25 +21,16 @@ MOST_NAMES = 8  # values on one axis, or colours, before they become numbers or 
 
 
 def row(point, folder, ended):
-    """One run as a row of the table; `ended` is from `worker.outcome`.
+    """One run as a row of the table, a dict; `ended` is from `worker.outcome`.
 
-    Returns
-    -------
-    dict
-        The swept fields, ``seed``, ``status`` ("finished", "diverged",
-        "failed" or "waiting"), ``epochs``, ``best_epoch``, ``n_parameters``;
-        squared error / variance of the best epoch on both held-out parts and
-        of the predictors that learned nothing, ``baseline`` naming the best of
-        these; train loss / variance of the last epoch and of the worst, and
-        the last valid loss / variance; ``survival_s``, ``ok``, ``fd``,
-        ``fd_codec`` where it was evaluated; ``seconds`` and ``cpu_seconds`` of
-        training; the optimiser's diagnostics from result.json; ``run`` and
-        ``reason``.  None where there is no number.
+    Errors are squared errors / variance of the best epoch, beside those of the predictors that learn nothing, of which
+    ``baseline`` names the best; losses are / variance, of the last epoch and of the worst.  What evaluate.json measured,
+    and the diagnostics of result.json, are there where there are any; None where there is no number.
     """
     ended = ended or {"status": "waiting"}
-    result, measured = (
-        _json(folder / name) if ended["status"] == "finished" else {} for name in ("result.json", "evaluate.json")
-    )
+    files = [folder / name for name in ("result.json", "evaluate.json")]
+    found = [ended["status"] == "finished" and path.exists() for path in files]
+    result, measured = (storage.read_json(path) if there else {} for path, there in zip(files, found))
     log, unit = _log(folder) if ended["status"] != "waiting" else ([], 1.0)
     baselines = result.get("valid_baselines") or {}
     best = min(baselines, key=baselines.get, default=None)
@@ -85,10 +76,6 @@ def _log(folder):
     return run.log(), run.recipe.loss_unit(run.data["variance"])
 
 
-def _json(path):
-    return storage.read_json(path) if path.exists() else {}
-
-
 def write_table(rows, path):
     """The rows as CSV, whole or not at all; an empty cell is no number."""
     with storage.atomic(path, "w") as file:
@@ -100,7 +87,7 @@ def write_table(rows, path):
 
 
 def write_curves(rows, folder, path):
-    """The learning curves of a sweep's runs as CSV: ``run``, ``epoch``, ``train_loss`` and ``valid_loss`` / variance."""
+    """The learning curves of a sweep's runs as CSV: ``run``, ``epoch``, and both losses / variance."""
     with storage.atomic(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", *CURVES))
@@ -125,21 +112,13 @@ def read_table(path):
 
 
 def read_curves(path, rows, name="case"):
-    """A sweep's learning curves by setting.
-
-    Parameters
-    ----------
-    path : path
-        Of its ``curves.csv``.
-    rows : list of dict
-        Its table.
-    name : str
-        The swept field, or "case".
+    """A sweep's learning curves by setting, from its curves.csv and the rows of its table.
 
     Returns
     -------
     dict of str to list of dict
-        For each setting and seed ``epoch``, ``train_loss`` and ``valid_loss`` / variance, arrays of shape (n_epochs,).
+        For each value of the field `name`, and each seed, ``epoch``, ``train_loss`` and ``valid_loss`` / variance,
+        arrays of shape (n_epochs,).
     """
     curves, found = {}, {}
     with open(path, newline="") as file:
@@ -176,14 +155,10 @@ def _swept(rows):
 
 
 def settings(rows):
-    """The rows grouped over seeds, best first.
+    """The rows grouped over seeds, best first: a list of dicts.
 
-    Returns
-    -------
-    list of dict
-        The swept fields; ``runs``, ``finished``, ``diverged``, ``failed``: how
-        many; and for each numeric column its mean over the finished ones, with
-        ``..._std``, the sample standard deviation (None for one run).
+    Each holds the swept fields; ``runs``, ``finished``, ``diverged``, ``failed``: how many; and for each numeric column
+    its mean over the finished ones, with ``..._std``, the sample standard deviation (None for one run).
     """
     names, groups = fields(rows), {}
     numeric = dict.fromkeys(c for r in rows for c in list(r)[list(r).index("seed") + 1 :] if c not in TEXT)
@@ -231,9 +206,8 @@ def _cell(setting, column):
 def figure(rows):
     """Scores against each swept field: mean over seeds with its standard deviation, beside the best baseline.
 
-    A row of panels for each score there is, a panel for each swept field;
-    settings that differ in this field alone are joined.  `rows` are from `row`
-    or `read_table`; ValueError when none has finished.
+    A row of panels for each score there is, a panel for each swept field; settings that differ in this field alone are
+    joined.  ValueError when no row has finished.
     """
     found, names = settings(rows), fields(rows)
     scores = [s for s in SCORES if any(setting[s] is not None for setting in found)]

@@ -1,10 +1,8 @@
 """The table of a sweep whose every point has been run, each by a Dask worker of this machine or of a cluster.
 
-A sweep is a folder: ``data/`` the datasets, each prepared once; ``runs/`` the
-runs, named by what they are, so that a point finished before is never run
-again; ``table.csv`` and ``figure.png``, made anew whenever a run ends; and
-``sweep.toml``, as it was given.  Whatever ends it, it goes on from there: each
-run from its last whole epoch.
+A sweep is a folder: ``data/`` the datasets, each prepared once; ``runs/`` the runs, named by what they are, so that a
+point finished before is never run again; ``table.csv`` and ``figure.png``, made anew whenever a run ends; and
+``sweep.toml``, as it was given.  Whatever ends it, it goes on from there: each run from its last whole epoch.
 """
 
 import collections
@@ -16,6 +14,8 @@ import os
 import shutil
 import time
 from pathlib import Path
+
+import psutil
 
 from .. import dataset, runs, storage, synthetic
 from . import points, report, worker
@@ -32,8 +32,7 @@ GONE = "the scheduler has gone; finished runs and whole epochs are kept: start t
 def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambda ended, done, total: None):
     """Run a sweep, or go on with it.
 
-    A script that calls it does so under ``if __name__ == "__main__":``, for its
-    workers are processes that import the script.
+    A script calls it under ``if __name__ == "__main__":``, for its workers are processes that import the script.
 
     Parameters
     ----------
@@ -48,8 +47,7 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
     scheduler : str, optional
         Address of a Dask scheduler whose workers see the sweep's folder under the same path.
     on_change : callable, optional
-        ``on_change(ended, done, total)`` now and then: how each run ended that
-        has, and epochs done of those there can be.
+        ``on_change(ended, done, total)`` now and then: how each run ended that has, epochs done of those there can be.
 
     Returns
     -------
@@ -62,8 +60,7 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
     Raises
     ------
     ValueError
-        When anything about the file, the data, the folder or the scheduler is
-        wrong, before anything runs.
+        When the file, the data, the folder or the scheduler is wrong, before anything runs.
     OSError
         When the scheduler goes while runs are on.
     """
@@ -92,15 +89,9 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
 
 def physical_cores():
     """Cores this process may use; two threads of one core count once."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = set()
-    for cpu in allowed:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text() if siblings.exists() else cpu)
-    with contextlib.suppress(OSError, ValueError):  # a container's share; "max" is no number
-        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
-        return max(1, min(len(cores), quota // period))
-    return len(cores)
+    from dask.system import cpu_count
+
+    return min(cpu_count(), psutil.cpu_count(logical=False) or cpu_count())
 
 
 def _new_folders(out):
@@ -123,7 +114,7 @@ def _remove(new):
 
 
 def _jobs(plan, source, out):
-    """The job of each point, in order; equal points share one.  Prepares the datasets and checks each point by its own."""
+    """The job of each point, in order; equal points share one.  Prepares datasets and checks each point by its own."""
     (out / "data").mkdir(exist_ok=True)
     for unfinished in (out / "data").glob(".*"):  # of a sweep that was killed here
         shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
@@ -132,8 +123,13 @@ def _jobs(plan, source, out):
         source = synthetic.built_in(voice, plan.voice_seconds or synthetic.SECONDS)
     content, prepared, first, jobs = _digest(source), {}, {}, []
     for point in plan.points:
+        settings = {name: getattr(point.recipe, name) for name in dataset.PREPARED_FIELDS}
+        key = points.digest([settings, content])
         try:
-            data = _prepared(source, content, point.recipe, out, prepared)
+            if key not in prepared:
+                words = [f"{point.recipe.features}-{point.recipe.frame_length}", key]
+                prepared[key] = _dataset(source, point.recipe, out / "data" / _slug(words))
+            data = prepared[key]
             data.check_fits(point.recipe)
             data.check_enough(point.recipe)
             if plan.evaluate_seconds:
@@ -141,8 +137,8 @@ def _jobs(plan, source, out):
         except ValueError as error:
             raise ValueError(f"{points.named(point)}: {error}") from None
         identity = points.identity(point.recipe, content, plan.minutes)
-        words = [f"{name}={value}" for name, value in point.swept.items()]
-        new = out / "runs" / _slug([*words, f"seed={point.recipe.seed}", identity])
+        words = [f"{name}={value}" for name, value in {**point.swept, "seed": point.recipe.seed}.items()]
+        new = out / "runs" / _slug([*words, identity])
         folder = next(iter(sorted((out / "runs").glob(f"*{identity}"))), new)
         places = storage.real_path(folder), storage.real_path(data.folder)
         job = worker.Job(*places, point.recipe, plan.minutes, plan.evaluate_seconds, plan.keep_checkpoints)
@@ -150,17 +146,11 @@ def _jobs(plan, source, out):
     return jobs
 
 
-def _prepared(source, content, recipe, out, prepared):
-    """The dataset for a recipe: the one given, one that is in the sweep's folder, or a new one; `prepared` has those open."""
-    folder = source
-    if not source.is_dir():
-        settings = {name: getattr(recipe, name) for name in dataset.PREPARED_FIELDS}
-        slug = _slug([f"{recipe.features}-{recipe.frame_length}", points.digest([settings, content])])
-        folder = out / "data" / slug
-    if folder not in prepared:
-        ready = source.is_dir() or (folder / "dataset.json").exists()
-        prepared[folder] = dataset.load(folder) if ready else dataset.prepare(source, recipe, folder)
-    return prepared[folder]
+def _dataset(source, recipe, folder):
+    """The dataset for a recipe: the one given, one that is in the sweep's `folder` already, or a new one there."""
+    if source.is_dir() or (folder / "dataset.json").exists():
+        return dataset.load(source if source.is_dir() else folder)
+    return dataset.prepare(source, recipe, folder)
 
 
 def _check_evaluable(data):
@@ -278,21 +268,21 @@ def _result(future):
 @contextlib.contextmanager
 def _this_machine(n_workers):
     """A Dask client whose workers are processes of this machine, of one thread each, which end with this one."""
+    import dask
     from distributed import Client, LocalCluster
 
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONWARNINGS": "ignore"}
-    with _environment(environment), _quiet():
-        cluster = LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": ATTEMPTS - 1, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            preload=worker.__name__,
-        )
-        with cluster, Client(cluster) as client:
-            yield client
+    options = {
+        "threads_per_worker": 1,
+        "processes": True,
+        "memory_limit": 0,
+        "preload": worker.__name__,
+        "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+    }
+    unwatched = {"distributed.worker.profile.enabled": False}  # samples of what a worker does pile up
+    with _one_thread(), _quiet(), dask.config.set(unwatched):
+        with LocalCluster(n_workers=n_workers, silence_logs=logging.CRITICAL, **options) as cluster:
+            with Client(cluster) as client:
+                yield client
 
 
 @contextlib.contextmanager
@@ -325,10 +315,10 @@ def _sees(folder):
 
 
 @contextlib.contextmanager
-def _environment(variables):
-    """Let the processes that are started meanwhile have these variables; Dask adds its own to them."""
+def _one_thread():
+    """Let the processes that are started meanwhile have one thread; what Dask adds to the environment goes with it."""
     before = dict(os.environ)
-    os.environ.update(variables)
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:
@@ -336,15 +326,9 @@ def _environment(variables):
         os.environ.update(before)
 
 
-@contextlib.contextmanager
 def _quiet():
     """Without Dask's log: what goes wrong is said in one line."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+    from distributed.utils import silence_logging_cmgr
+
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    return silence_logging_cmgr(logging.CRITICAL)

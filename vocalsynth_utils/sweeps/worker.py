@@ -73,7 +73,7 @@ def outcome(folder):
 
 
 def _cancelled():
-    """A function that says whether this task of a Dask worker is not wanted any more: its sweep may be gone."""
+    """A function that says whether this task of a Dask worker is to stop: its sweep, or its worker, may be going."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -81,7 +81,7 @@ def _cancelled():
 
     def cancelled():
         task = worker.state.tasks.get(key)
-        return task is None or task.state == "cancelled"
+        return task is None or task.state == "cancelled" or worker.status.name not in ("running", "paused")
 
     return cancelled
 

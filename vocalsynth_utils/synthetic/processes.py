@@ -1,7 +1,7 @@
 """Recordings whose best possible prediction is known in closed form, and that prediction's error.
 
-On a voice nobody can say how low a network's error could get.  On these one
-can, so a test that trains for seconds can tell learning from luck.
+On a voice nobody can say how low a network's error could get. On these one can, so a test that trains for seconds can
+tell learning from luck.
 """
 
 import numpy as np
@@ -13,11 +13,7 @@ SAMPLE_RATE = 16000  # Hz
 def tone(seconds, frequency=220.0, sr=SAMPLE_RATE, amplitude=0.5):
     """A sine, float32 (n_samples,): after two samples its future is certain, so the best possible error is 0.
 
-    Parameters
-    ----------
-    seconds : float
-    frequency, sr : float, int; Hz
-    amplitude : float, of full scale
+    `frequency` and `sr` are in Hz, `amplitude` is of full scale.
     """
     n_samples = n_samples_of(seconds, sr)
     return (amplitude * np.sin(2 * np.pi * frequency * np.arange(n_samples) / sr)).astype(np.float32)
@@ -28,14 +24,9 @@ def ar2(n_samples, frequency=440.0, radius=0.99, sr=SAMPLE_RATE, seed=0, std=0.1
 
     Parameters
     ----------
-    n_samples : int
-    frequency, sr : float, int; Hz
-        The resonance; the sample rate.
-    radius : float
-        r, in (0, 1): how long the resonance rings.
-    seed : int
-    std : float
-        Standard deviation of y, of full scale.
+    frequency, sr : float, int; the resonance and the sample rate, Hz
+    radius : float, r, in (0, 1): how long the resonance rings
+    std : float, standard deviation of y, of full scale
     """
     if not 0 < radius < 1:
         raise ValueError(f"radius is {radius}; a stable resonance needs 0 < radius < 1")
@@ -49,14 +40,8 @@ def ar2(n_samples, frequency=440.0, radius=0.99, sr=SAMPLE_RATE, seed=0, std=0.1
 def ar2_optimum(frame_length=1, frequency=440.0, radius=0.99, sr=SAMPLE_RATE):
     """Mean squared error / variance, in (0, 1), of the best prediction of the next frame of `ar2` from all its past.
 
-    The error k samples ahead is e[t+k] + psi_1 e[t+k-1] + ... + psi_{k-1} e[t+1],
-    psi the impulse response, so its variance is the sum of the first k psi^2.
-
-    Parameters
-    ----------
-    frame_length : int
-        Samples predicted at once.
-    frequency, radius, sr : as given to `ar2`
+    A frame is `frame_length` samples predicted at once. The error k samples ahead is e[t+k] + psi_1 e[t+k-1] + ... +
+    psi_{k-1} e[t+1], psi the impulse response, so its variance is the sum of the first k psi^2.
 
     References
     ----------

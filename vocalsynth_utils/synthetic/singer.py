@@ -24,6 +24,7 @@ VOWELS = {  # formant frequencies in Hz
 }
 ABOVE = (5300, 6500)  # Hz, two more resonators that carry the brightness of every vowel
 BANDWIDTHS = (75, 95, 130, 190, 260, 400, 600)  # Hz
+AFTER_T, AFTER_K = (0.03, 0, 0, 0, 0.1, 0.6, 0.1, 0.1), (0.03, 0, 0, 0, 0.1, 0.6, 0, 0.1)  # the breath they end on
 CONSONANTS = {  # parts of (seconds, F1, F2, F3, voice, aspiration, hiss, hush); formant 0: the vowel's own
     "": (),
     "m": ((0.07, 270, 1000, 2300, 0.35, 0, 0, 0),),
@@ -37,16 +38,8 @@ CONSONANTS = {  # parts of (seconds, F1, F2, F3, voice, aspiration, hiss, hush);
     "h": ((0.06, 0, 0, 0, 0.05, 0.7, 0, 0),),
     "d": ((0.04, 260, 1700, 2600, 0.12, 0, 0, 0), (0.015, 300, 1700, 2600, 0.3, 0.3, 0.5, 0.3)),
     "b": ((0.05, 250, 800, 2200, 0.12, 0, 0, 0), (0.01, 300, 850, 2300, 0.4, 0.3, 0, 0.1)),
-    "t": (
-        (0.05, 300, 1700, 2600, 0, 0, 0, 0),
-        (0.015, 300, 1700, 2600, 0, 0.5, 1, 0.6),
-        (0.03, 0, 0, 0, 0.1, 0.6, 0.1, 0.1),
-    ),
-    "k": (
-        (0.05, 300, 1900, 2300, 0, 0, 0, 0),
-        (0.02, 300, 1900, 2300, 0, 0.8, 0.1, 0.9),
-        (0.03, 0, 0, 0, 0.1, 0.6, 0, 0.1),
-    ),
+    "t": ((0.05, 300, 1700, 2600, 0, 0, 0, 0), (0.015, 300, 1700, 2600, 0, 0.5, 1, 0.6), AFTER_T),
+    "k": ((0.05, 300, 1900, 2300, 0, 0, 0, 0), (0.02, 300, 1900, 2300, 0, 0.8, 0.1, 0.9), AFTER_K),
 }
 
 
@@ -118,11 +111,6 @@ def _smooth(x, seconds):
     return uniform_filter1d(uniform_filter1d(x, size, axis=0, mode="nearest"), size, axis=0, mode="nearest")
 
 
-def phrase(rng, sr):
-    """One breath and one sung phrase, about four seconds: float (n_samples,) in [-1, 1]; `sr` a multiple of 200 Hz."""
-    return _compress(_breath_and_notes(rng, sr), sr, rng)
-
-
 def _articulation(rng):
     """A phrase at the control rate: f0 and glottal opening (n,), sources (4, n), formants (n, 5)."""
     segments = _segments(rng, *_notes(rng))
@@ -144,8 +132,8 @@ def _articulation(rng):
     return f0, opening, sources, formants
 
 
-def _breath_and_notes(rng, sr):
-    """A phrase before compression, float64 (n_samples,)."""
+def phrase(rng, sr):
+    """One breath and one sung phrase, about four seconds: float (n_samples,) in [-1, 1]; `sr` a multiple of 200 Hz."""
     f0, opening, (voice, aspiration, hiss, hush), formants = _articulation(rng)
     hop, n = sr // CONTROL_RATE, len(f0)
     at = np.arange(n * hop) / hop  # each sample's place among the controls
@@ -167,7 +155,7 @@ def _breath_and_notes(rng, sr):
         y[part], state = sosfilt(sections[row], source[part], zi=state)
     y += 0.20 * per_sample(hiss) * sosfilt(butter(2, [4300, 7400], "bandpass", fs=sr, output="sos"), noise)
     y += 0.20 * per_sample(hush) * sosfilt(butter(2, [2000, 4600], "bandpass", fs=sr, output="sos"), noise)
-    return y
+    return _compress(y, sr, rng)
 
 
 def _compress(y, sr, rng):

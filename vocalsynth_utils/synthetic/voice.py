@@ -32,16 +32,8 @@ def sing_blocks(seconds, sr, seed):
 def sing(seconds, sr=SAMPLE_RATE, seed=0):
     """The singer, float32 (n_samples,) in [-1, 1]; a longer recording begins with the shorter one of the same seed.
 
-    Parameters
-    ----------
-    seconds : float
-        The samples are exactly ``round(seconds * sr)``.
-    sr : int
-        Sample rate in Hz, at least 12000 and a multiple of 200.
-    seed : int
+    It has exactly ``round(seconds * sr)`` samples; `sr` is at least 12000 Hz and a multiple of 200.
 
-    Examples
-    --------
     >>> sing(2.5).shape
     (40000,)
     """
@@ -49,14 +41,9 @@ def sing(seconds, sr=SAMPLE_RATE, seed=0):
 
 
 def write_voice(path, seconds, sr=SAMPLE_RATE, seed=0, progress=None):
-    """Sing into a 16-bit mono WAV file, which appears only when it is complete; returns its Path.
+    """Sing (see `sing`) into a 16-bit mono WAV file, which appears only when it is complete; returns its Path.
 
-    Parameters
-    ----------
-    path : path
-    seconds, sr, seed : see `sing`
-    progress : callable, optional
-        Called with the number of samples of each block once it is written.
+    `progress` is called with the number of samples of each block once it is written.
     """
     path = Path(path)
     audio.check_place(path, make_folder=True)
@@ -75,13 +62,8 @@ def write_voice(path, seconds, sr=SAMPLE_RATE, seed=0, progress=None):
 def built_in(path=None, seconds=SECONDS, seed=0):
     """The built-in voice as a file, a Path; sung now if it is not there yet, else left as it is.
 
-    Parameters
-    ----------
-    path : path, optional
-        Default: ``data/voice.wav`` of the checkout this package is used from,
-        or of the environment's cache when it is installed without one; with
-        another length, ``voice-<seconds>s.wav`` there.
-    seconds, seed : of a new recording
+    Without a path it is ``data/voice.wav`` of the checkout this package is used from, or ``voice.wav`` in the
+    environment's cache when it is installed without one; with another length, ``voice-<seconds>s.wav`` there.
     """
     if path is None:
         checkout = Path(__file__).resolve().parents[2]

@@ -1,13 +1,11 @@
 """What a run's generated voice lacks of the one it learned from, kept beside its checkpoints in calibration.json.
 
-Several chains of the run are generated, and some of that becomes sound, which is
-compared with the recording.  The log odds of voice are shifted until as much is
-voiced; the `postfilter` maps pitch and envelope and smooths them until the
-mel-frequency cepstrum has the same moments and its slopes are as large; the
-acceptance region of `rejection` is put where that takes its windows from.  The
-test part is not looked at.  docs/world_mdn.md tells why.
+Chains of the run are generated, and some of that becomes sound, which is compared with the recording, but for its test
+part: how often it is voiced, the `postfilter`, and the region of `rejection`.  docs/world_mdn.md tells how, and why.
 """
 
+import functools
+import itertools
 import json
 from typing import NamedTuple, Optional
 
@@ -19,7 +17,7 @@ from ..features import N_ENVELOPE, ROW_SECONDS, VOICING
 from . import moment_matching, postfilter, rejection
 from .moments import AffineMap, envelope_moments, transport
 from .postfilter import MOST_SMOOTHING, PostFilter
-from .sampler import can_sample, world_sampler
+from .sampler import can_sample, world_frames, world_sampler
 
 N_CHAINS = 16
 GROUP = 8  # of them at a time: a core each
@@ -41,15 +39,11 @@ SHAPES = {**_FILTER, "spans": _SPANS, "pause": (), "voicing": ()}  # in the file
 
 
 class Calibration(NamedTuple):
-    """What a run's generation is corrected by.
+    """What a run's generation is corrected by; None, None, 0: nothing is known."""
 
-    postfilter : of its frames; region : its `rejection.Region`; voicing : what
-    is added to the log odds of voice.  None, None, 0: nothing is known.
-    """
-
-    postfilter: Optional[PostFilter] = None
-    region: Optional[rejection.Region] = None
-    voicing: float = 0.0
+    postfilter: Optional[PostFilter] = None  # of its frames
+    region: Optional[rejection.Region] = None  # that its half seconds are judged by
+    voicing: float = 0.0  # what is added to the log odds of voice
 
 
 def hooks(run, network, reject=True, filtered=True):
@@ -65,76 +59,108 @@ def hooks(run, network, reject=True, filtered=True):
     """
     calibration = load_calibration(run)
     judge = rejection.rejection_for(run, calibration.region) if reject else None
-
-    def sampler(*args):
-        return world_sampler(*args, rejection=judge)
-
-    network = shift_voicing(network, calibration.voicing)
+    sampler, network = functools.partial(world_frames, rejection=judge), shift_voicing(network, calibration.voicing)
     return {"network": network, "sampler": sampler, "postfilter": calibration.postfilter if filtered else None}
 
 
 def calibrate(run, dataset, checkpoint="best"):
-    """`measure` a run and keep the `Calibration` beside its checkpoints: what it generates is corrected from then on."""
-    calibration = measure(run, dataset, checkpoint)
+    """Measure what a run of WORLD frames lacks of its recording, and keep it: generation is corrected from then on.
+
+    Parameters
+    ----------
+    run : runs.Run
+    dataset : dataset.Dataset
+        What it was trained on.
+    checkpoint : {"best", "last"}
+    """
+    recipe, recording = run.recipe, _Recording.of(dataset, run.recipe)
+    region = recording.region
+    chains = _Chains(run, dataset, checkpoint, region and region.without_level_and_pitch())
+    drawn, matched = chains.draw(0.0, FIRST_SECONDS), (AffineMap.identity(), SMOOTHING * np.eye(N_ENVELOPE))
+    for step in range(SOUND_STEPS):
+        filtered = _Filtered.of(recording.filter(drawn, *matched), drawn, recipe)
+        matched = recording.match(filtered, *matched, recipe)
+        if step == 0:
+            unheard = filtered.unheard(recipe.sample_rate)
+            region = chains.region = recording.unfiltered_region(drawn, filtered.frames, unheard, recipe)
+            share = recording.voiced + unheard  # of frames that are to be said to be voiced
+            voicing, drawn = _as_often_voiced(chains.draw, share, drawn)
+    found = recording.filter(drawn, *matched)
+    # what is filtered otherwise is voiced otherwise
+    more = _Filtered.of(found, drawn, recipe).unheard(recipe.sample_rate) - unheard
+    voicing += _apart(share, share + more)
+    calibration = Calibration(found, region and region.moved([more, 0, 0, 0]), voicing)
     save_calibration(run, calibration)
     return calibration
 
 
-def measure(run, dataset, checkpoint="best"):
-    """What a run of WORLD frames generates, against its recording: a `Calibration`."""
-    recipe, sr = run.recipe, run.recipe.sample_rate
-    rows, y = _reference(dataset)
-    std = float(np.std(y)) or 1.0
-    wanted = moment_matching.cepstral_moments(y, sr, std)
-    del y  # as large as everything else together
-    region = rejection.measure(dataset, recipe)
-    chains = _Chains(run, dataset, checkpoint, region and region.without_level_and_pitch())
-    own, voicing, drawn = _Own.of(rows), 0.0, chains.draw(0.0, FIRST_SECONDS)
-    matched, smoothing = AffineMap.identity(), SMOOTHING * np.eye(N_ENVELOPE)
-    share = rows[:, VOICING].mean(dtype=np.float64)
-    for step in range(SOUND_STEPS):
-        found = own.filter(drawn, matched, smoothing)
-        filtered = [found.apply(chain) for chain in drawn]
-        some = _last(filtered, recipe)
-        sound = features.decode(some, recipe)
-        envelope = np.concatenate(filtered)[:, -N_ENVELOPE:].mean(axis=0, dtype=np.float64)
-        moments = moment_matching.moments_of_all(sound, some, filtered, recipe, std)
-        more, smoother = moment_matching.match_moments(wanted, moments, envelope, sr)
-        matched, smoothing = matched.then(more), postfilter.bounded(smoothing + smoother)
-        if step == 0:
-            unheard = _unheard(some, sound, sr)  # so much more must be said to be voiced
-            region = chains.region = _unfiltered(
-                region, rows[:: dataset.rows_per_frame], drawn, filtered, unheard, recipe
-            )
-            voicing, drawn = _as_often_voiced(chains.draw, share + unheard, drawn)
-    found = own.filter(drawn, matched, smoothing)
-    some = _last([found.apply(chain) for chain in drawn], recipe)
-    # what is filtered otherwise is voiced otherwise
-    more = _unheard(some, features.decode(some, recipe), sr) - unheard
-    voicing += _apart(share + unheard, share + unheard + more)
-    return Calibration(found, region and region.moved([more, 0, 0, 0]), voicing)
+class _Recording(NamedTuple):
+    """What chains are compared with."""
 
-
-class _Own(NamedTuple):
-    """The recording's own: quantiles of pitch, and Gaussians of the envelope, unvoiced and voiced."""
-
-    pitches: np.ndarray
-    moments: tuple
+    voiced: float  # share of its rows
+    pitches: np.ndarray  # `postfilter.pitches`
+    envelope: tuple  # of Gaussians, unvoiced and voiced
+    std: float  # of its samples
+    cepstra: moment_matching.CepstralMoments
+    region: Optional[rejection.Region]
+    second: Optional[np.ndarray]  # `rejection.typical_second`, where it has a region
 
     @classmethod
-    def of(cls, rows):
-        return cls(postfilter.pitches(rows), envelope_moments(rows))
+    def of(cls, dataset, recipe):
+        """That of a dataset."""
+        rows, y = _reference(dataset)
+        std = float(np.std(y)) or 1.0
+        cepstra = moment_matching.cepstral_moments(y, recipe.sample_rate, std)
+        del y  # as large as everything else together
+        region = rejection.measure(dataset, recipe)
+        second = region and rejection.typical_second([rows[:: dataset.rows_per_frame]], recipe)
+        voiced = rows[:, VOICING].mean(dtype=np.float64)
+        return cls(voiced, postfilter.pitches(rows), envelope_moments(rows), std, cepstra, region, second)
 
-    def filter(self, drawn, matched, smoothing):
-        """The `PostFilter` that gives these to the drawn chains, and then does what was found by matching moments."""
+    def filter(self, drawn, affine, smoothing):
+        """The `PostFilter` that gives its pitch and envelope to the drawn chains, and then maps and smooths them so."""
         frames = np.concatenate(drawn)
-        pairs = zip(self.moments, envelope_moments(frames))
-        correction = tuple(transport(*pair).then(matched) for pair in pairs)
+        correction = tuple(transport(*pair).then(affine) for pair in zip(self.envelope, envelope_moments(frames)))
         return PostFilter(postfilter.pitch_map(self.pitches, postfilter.pitches(frames)), correction, smoothing)
+
+    def match(self, filtered, affine, smoothing, recipe):
+        """The map and the smoothing with which `_Filtered` chains came closer to its cepstral moments."""
+        frames, sr = filtered.frames, recipe.sample_rate
+        measured = moment_matching.moments_of_all(filtered.sound, filtered.sample, frames, recipe, self.std)
+        envelope = np.concatenate(frames)[:, -N_ENVELOPE:].mean(axis=0, dtype=np.float64)
+        more, smoother = moment_matching.match_moments(self.cepstra, measured, envelope, sr)
+        return affine.then(more), postfilter.bounded(smoothing + smoother)
+
+    def unfiltered_region(self, drawn, filtered, unheard, recipe):
+        """Its region for what is drawn: moved by what filtering does to it, in movement no further than to its own."""
+        if self.region is None:
+            return None
+        drawn, filtered = (rejection.typical_second(chains, recipe) for chains in (drawn, filtered))
+        _, movement, *others = drawn - filtered
+        return self.region.moved([unheard, min(movement, drawn[1] - self.second[1]), *others])
+
+
+class _Filtered(NamedTuple):
+    """Filtered chains, of which the last seconds have become sound."""
+
+    frames: list  # of (n_frames, n_features)
+    sample: np.ndarray  # (n_frames, n_features), the last SOUND_SECONDS of each, one after the other
+    sound: np.ndarray  # (n_samples,), of the sample
+
+    @classmethod
+    def of(cls, found, drawn, recipe):
+        """The drawn chains through a `PostFilter`."""
+        frames, n = [found.apply(chain) for chain in drawn], -SOUND_SECONDS * recipe.sample_rate // recipe.frame_length
+        sample = np.concatenate([chain[n:] for chain in frames])
+        return cls(frames, sample, features.decode(sample, recipe))
+
+    def unheard(self, sr):
+        """Share of frames that are said to be voiced, over what the tracker hears of their sound."""
+        return np.mean(self.sample[:, VOICING]) - moment_matching.voiced_share(self.sound, sr)
 
 
 def _reference(dataset):
-    """The recording's rows (n_rows, n_features) and samples (n_samples,), float: training part, and validation part as often as makes it RECENT of all."""
+    """Rows and samples of the training part, and of the validation part as often as makes it RECENT of all."""
     train = _stretches(dataset, "train", TRAIN_SECONDS)
     valid = _stretches(dataset, "valid", TRAIN_SECONDS * RECENT)
     times = max(1, round(RECENT / (1 - RECENT) * len(train[0]) / len(valid[0])))
@@ -142,7 +168,7 @@ def _reference(dataset):
 
 
 def _stretches(dataset, part, seconds):
-    """A part's rows and samples, as `_reference`; of more than so many seconds some of each minute."""
+    """A part's rows (n_rows, n_features) and samples (n_samples,), float; so many seconds of it, in even stretches."""
     first, end = dataset.ranges[part]
     length, most = round(STRETCH_SECONDS / ROW_SECONDS), int(seconds // STRETCH_SECONDS)
     if end - first <= most * length:
@@ -156,26 +182,6 @@ def _stretches(dataset, part, seconds):
     return rows, y
 
 
-def _last(chains, recipe):
-    """The last SOUND_SECONDS of each chain, (n_frames, n_features), one after the other."""
-    n = -SOUND_SECONDS * recipe.sample_rate // recipe.frame_length
-    return np.concatenate([chain[n:] for chain in chains])
-
-
-def _unheard(frames, sound, sr):
-    """Share of frames that are said to be voiced, over what the tracker hears of their sound."""
-    return np.mean(frames[:, VOICING]) - moment_matching.voiced_share(sound, sr)
-
-
-def _unfiltered(region, frames, drawn, filtered, unheard, recipe):
-    """The region for what is drawn: moved by what the filter does to it, but for voicing, and no further from the recording's `frames` in movement."""
-    if region is None:
-        return None
-    own, drawn, filtered = (rejection.typical_second(chains, recipe) for chains in ([frames], drawn, filtered))
-    _, movement, *others = drawn - filtered
-    return region.moved([unheard, min(movement, drawn[1] - own[1]), *others])
-
-
 class _Chains:
     """Several chains of a run, primed from all over its training part."""
 
@@ -186,41 +192,32 @@ class _Chains:
         starts = np.linspace(first, end - recipe.n_steps * dataset.rows_per_frame, N_CHAINS).astype(int)
         self.primers, self.voicing = dataset.batch(starts, recipe.n_steps), 0.0
 
-    def draw(self, voicing, seconds=SECONDS):
-        """Their frames, not scaled, with so much added to the log odds of voice, by the same random numbers every time: (N_CHAINS, n_frames, n_features)."""
-        shift_voicing(self.network, voicing - self.voicing)
-        self.voicing = voicing
-        recipe, head, judge = self.run.recipe, self.network.head, rejection.rejection_for(self.run, self.region)
-        numbers = generation.random_numbers(np.random.default_rng([SEED, N_CHAINS]), N_CHAINS, head)
-        n_frames, groups = seconds * recipe.sample_rate // recipe.frame_length, []
+    def draw(self, voicing, seconds=None):
+        """Frames (N_CHAINS, n_frames, n_features), not scaled, with so much added to the log odds of voice."""
+        network, recipe, judge = self.network, self.run.recipe, rejection.rejection_for(self.run, self.region)
+        shift_voicing(network, voicing - self.voicing)
+        self.voicing, groups = voicing, []
+        n_frames = (seconds or SECONDS) * recipe.sample_rate // recipe.frame_length
+        # the same numbers every time
+        numbers = generation.random_numbers(np.random.default_rng([SEED, N_CHAINS]), N_CHAINS, network.head)
         for first in range(0, N_CHAINS, GROUP):
             some = slice(first, first + GROUP)
-            arguments = self.primers[some], [v[some] for v in numbers]
-            begun = world_sampler(self.network, self.step, *arguments, limits=self.run.limits, rejection=judge)
-            groups.append((some, *begun))
-
-        def one(group):
-            some, sampler, firsts = group
-            draws = [generation.Draws(head, [SEED, i]) for i in range(N_CHAINS)[some]]
+            begun = network, self.step, self.primers[some], [v[some] for v in numbers]
+            sampler, firsts = world_sampler(*begun, limits=self.run.limits, rejection=judge)
+            draws = [generation.Draws(network.head, [SEED, i]) for i in range(N_CHAINS)[some]]
             heard = np.concatenate([self.primers[some], firsts[:, None]], axis=1)
-            return np.concatenate([firsts[:, None], *sampler.blocks(draws, n_frames - 1, heard)], axis=1)
-
-        parallel = can_sample(self.network)  # a compiled graph has one set of buffers
-        return self.run.scaling.invert(
-            np.concatenate(features.over_cores(one, groups) if parallel else [*map(one, groups)])
-        )
+            groups.append(itertools.chain([firsts[:, None]], sampler.blocks(draws, n_frames - 1, heard)))
+        apply = features.over_cores if can_sample(network) else map  # a compiled graph has one set of buffers
+        joined = lambda blocks: np.concatenate(list(blocks), axis=1)
+        return self.run.scaling.invert(np.concatenate([*apply(joined, groups)]))
 
 
 def _as_often_voiced(draw, wanted, drawn):
-    """What must be added to the log odds of voice for a share `wanted` of voiced frames, and frames drawn with nearly that.
+    """What must be added to the log odds of voice for a share of voiced frames, and frames drawn with nearly that.
 
-    `drawn` are those with nothing added.  Two secant steps: the first supposes that the log odds of the share follow
-    one to one, and what the second leads to is not drawn any more.
+    Two secant steps from `drawn`, with nothing added: the first as if the log odds of the share followed one to one.
     """
-
-    def error(drawn):
-        return _apart(np.mean(drawn[..., VOICING] > 0.5), wanted)
-
+    error = lambda drawn: _apart(np.mean(drawn[..., VOICING] > 0.5), wanted)
     first = error(drawn)
     step = float(np.clip(first, -MOST_VOICING, MOST_VOICING))
     if abs(step) < LEAST_VOICING:
@@ -259,19 +256,22 @@ def save_calibration(run, calibration):
 
 
 def load_calibration(run):
-    """The `Calibration` of a run, one of nothing where it has none; ValueError when the file holds something else."""
+    """The `Calibration` of a run, one of nothing where it has none.
+
+    Raises
+    ------
+    ValueError
+        When the file holds something else.
+    """
     path = run.folder / "calibration.json"
     if not run.recipe.has_world_heads:
         return Calibration()
     try:
         held = storage.read_json(path)
-        found = {k: storage.numbers(held[k], shape, k) for k, shape in SHAPES.items() if held[k] is not None}
-        region = (
-            rejection.Region(found["spans"], float(found["pause"]) if "pause" in found else None)
-            if "spans" in found
-            else None
-        )
-        return Calibration(_checked_filter(found), region, float(found["voicing"]))
+        # [()] makes a float of what has no shape
+        found = {k: storage.numbers(held[k], shape, k)[()] for k, shape in SHAPES.items() if held[k] is not None}
+        region = rejection.Region(found["spans"], found.get("pause")) if "spans" in found else None
+        return Calibration(_checked_filter(found), region, found["voicing"])
     except FileNotFoundError:
         return Calibration()
     except (KeyError, OSError, ValueError) as error:

@@ -1,12 +1,6 @@
 """The moments of a sound's cepstra, and what must be done to frames that their sound has those of the voice.
 
-The vocoder colours what it synthesises, and an envelope that moves makes a sound
-that moves otherwise, so frames distributed as the voice's do not yet sound like it.
-Sound costs more than frames; a sample of them is synthesised.
-
-References
-----------
-W. Cochran, "Sampling Techniques", 3rd ed., Wiley 1977, ch. 7: regression estimators.
+Frames distributed as the voice's do not yet sound like it, for the vocoder has a colour; docs/world_mdn.md tells more.
 """
 
 from typing import NamedTuple
@@ -29,34 +23,18 @@ class CepstralMoments(NamedTuple):
     cepstra: Gaussian
     slopes: Gaussian
 
-    @property
-    def known(self):
-        """Whether there was sound enough."""
-        return self.cepstra.known and self.slopes.known
-
 
 def cepstral_moments(y, sr, std):
-    """The `CepstralMoments` of a sound (n_samples,), full scale 1; `std` is the recording's, which levels are relative to."""
+    """The `CepstralMoments` of a sound (n_samples,); levels are relative to `std`, the recording's."""
     return CepstralMoments(*map(Gaussian.fit, _cepstra(y, sr, std)))
 
 
 def moments_of_all(y, sample, frames, recipe, std):
-    """The `CepstralMoments` that all generated frames would have, of which some have become sound.
+    """The `CepstralMoments` that the sound of all `frames` would have, pieces (n_frames, n_features), not scaled.
 
-    A sample is by chance of other vowels and of another pitch than the whole.  Cepstra follow the frames in time,
-    so how they do is found by least squares on the sample, and applied to all.  The slopes are the sample's.
-
-    Parameters
-    ----------
-    y : float array of shape (n_samples,)
-        The sample's sound.
-    sample : float array of shape (n_frames, n_features)
-        Its WORLD frames, not scaled.
-    frames : list of float arrays (n_frames, n_features)
-        All of them, in pieces.
-    recipe : Recipe
-    std : float
-        See `cepstral_moments`.
+    Only `sample` (n_frames, n_features), by chance of other vowels and of another pitch, has become the sound y
+    (n_samples,): how cepstra follow frames is found on it by least squares, and applied to all (docs/world_mdn.md [5]).
+    The slopes are the sample's.
     """
     cepstra, slopes = _cepstra(y, recipe.sample_rate, std)
     predictors = _predictors(sample, recipe)[: len(cepstra)]
@@ -80,7 +58,7 @@ def _cepstra(y, sr, std):
 
 
 def _predictors(frames, recipe):
-    """What frames (n_frames, n_features) say of the cepstra at their times: envelope, voicing, pitch: (n, n_envelope + 2)."""
+    """Envelope, voicing and pitch of frames (n_frames, n_features), at the cepstra's times: (n, n_envelope + 2)."""
     voiced = frames[:, VOICING] > 0.5
     said = np.column_stack([frames[:, -N_ENVELOPE:], voiced, voiced * frames[:, LOG_F0]])
     frame_seconds, window = recipe.frame_length / recipe.sample_rate, descriptors.FRAME_SECONDS
@@ -93,31 +71,18 @@ def _predictors(frames, recipe):
 
 def voiced_share(y, sr):
     """Share of the rows of a sound, (n_samples,), in which the tracker finds a pitch."""
-    chunk = PIECE_SECONDS * sr
-    pieces = range(0, len(y), chunk)
-    return float(
-        np.mean(np.concatenate(features.over_cores(lambda i: descriptors.pitch(y[i : i + chunk], sr), pieces)) > 0)
-    )
+    n = PIECE_SECONDS * sr
+    pitches = features.over_cores(lambda i: descriptors.pitch(y[i : i + n], sr), range(0, len(y), n))
+    return float(np.mean(np.concatenate(pitches) > 0))
 
 
 def match_moments(wanted, measured, envelope, sr):
-    """What must still be done to frames that their sound's `CepstralMoments` are those wanted.
+    """What frames still need for their sound to have the `CepstralMoments` wanted, where `envelope` is their mean.
 
-    Parameters
-    ----------
-    wanted, measured : CepstralMoments
-    envelope : float array of shape (n_envelope,)
-        The mean of the generated frames.
-    sr : int, Hz
-
-    Returns
-    -------
-    more : AffineMap
-        Of the envelope, voiced or not.
-    smoother : float64 array of shape (n_envelope, n_envelope)
-        Symmetric; to be added to how much it is smoothed.
+    An `AffineMap` of the envelope (n_envelope,), voiced or not; and what must be added to how much it is smoothed,
+    symmetric, (n_envelope, n_envelope).
     """
-    if not (wanted.known and measured.known):
+    if not all(part.known for part in (*wanted, *measured)):
         return AffineMap.identity(), np.zeros((N_ENVELOPE, N_ENVELOPE))
     E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
     back = np.linalg.pinv(E)

@@ -1,10 +1,4 @@
-"""Gaussians fitted to rows, and the affine maps that take one of them to another.
-
-References
-----------
-D. Dowson, B. Landau, "The Fréchet distance between multivariate normal
-distributions", J. Multivariate Analysis 12 (1982): the map, in eq. 4.
-"""
+"""Gaussians fitted to rows, and the affine maps that take one of them to another (docs/world_mdn.md, [4])."""
 
 from typing import NamedTuple
 
@@ -59,7 +53,7 @@ class AffineMap(NamedTuple):
 
 
 def transport(wanted, measured):
-    """The `AffineMap` that takes one `Gaussian` to another and moves its rows least; the identity where either is not known."""
+    """The `AffineMap` to another `Gaussian` that moves rows least; the identity where either is not known."""
     if not (wanted.known and measured.known):
         return AffineMap.identity(len(wanted.mean))
     root, inverse = _power(measured.covariance, 0.5), _power(measured.covariance, -0.5)

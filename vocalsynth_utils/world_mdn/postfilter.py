@@ -1,19 +1,10 @@
 """Frames whose pitch, spectral envelope and movement are distributed as the voice's: what the vocoder is given.
 
-Pitch is mapped to the voice's own distribution; the envelope, voiced and unvoiced
-frames apart, to its mean and covariance; and what then still moves too much from
-frame to frame is smoothed between neighbours.  None of it is fed back into the
-network.  How much, `calibration` finds out; why, docs/world_mdn.md tells.
-
-References
-----------
-T. Toda, K. Tokuda, "A speech parameter generation algorithm considering
-global variance", IEICE Trans. E90-D (2007).
-S. Takamichi et al., "Postfilters to modify the modulation spectrum for
-statistical parametric speech synthesis", IEEE/ACM Trans. ASLP 24 (2016).
+Pitch is mapped, the envelope of voiced and unvoiced frames apart, and movement smoothed; nothing is fed back into the
+network.  How much, `calibration` finds out; why, docs/world_mdn.md tells [2, 3].
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,16 +18,11 @@ APART = 1e-4  # in log F0, at least, between two quantiles: a map needs each onc
 
 
 class PostFilter(NamedTuple):
-    """What is done to frames.
+    """What is done to frames, in this order."""
 
-    pitch : (2, n_quantiles), for `map_pitch`; correction : the maps of the
-    envelope, unvoiced and voiced, for `correct`; smoothing : (n_envelope,
-    n_envelope), for `smooth`.
-    """
-
-    pitch: np.ndarray
-    correction: Tuple[AffineMap, AffineMap]
-    smoothing: np.ndarray
+    pitch: np.ndarray  # (2, n_quantiles), for `map_pitch`
+    correction: tuple[AffineMap, AffineMap]  # of the envelope, unvoiced and voiced, for `correct`
+    smoothing: np.ndarray  # (n_envelope, n_envelope), for `smooth`
 
     def apply(self, frames):
         """Frames (n_frames, n_features), not scaled, filtered: a new array."""
@@ -65,7 +51,7 @@ def map_pitch(pitch, frames):
 
 
 def correct(correction, frames):
-    """Frames (n_frames, n_features), not scaled, with their envelope mapped, unvoiced and voiced ones apart: a new array."""
+    """Frames (n_frames, n_features), not scaled, their envelope mapped, unvoiced and voiced ones apart: a new array."""
     corrected, voiced = np.array(frames), frames[:, VOICING] > 0.5
     for part, chosen in zip(correction, (~voiced, voiced)):
         corrected[chosen, -N_ENVELOPE:] = part.apply(frames[chosen, -N_ENVELOPE:])
@@ -91,7 +77,7 @@ def bounded(amount):
 
 
 def pitches(rows):
-    """Quantiles (n_quantiles,) of the log F0 of voiced rows (n_rows, n_features), ascending; nan where too few are voiced."""
+    """Quantiles (n_quantiles,) of the log F0 of voiced rows (n_rows, n_features), ascending; nan of too few rows."""
     log_f0 = rows[rows[:, VOICING] > 0.5, LOG_F0]
     if len(log_f0) < ROWS_NEEDED:
         return np.full(len(QUANTILES), np.nan)
@@ -100,7 +86,7 @@ def pitches(rows):
 
 
 def pitch_map(wanted, measured):
-    """What takes rows of one `pitches` to another, (2, n_quantiles), for `map_pitch`; nothing changes where either is not known."""
+    """What takes `pitches` to others, (2, n_quantiles), for `map_pitch`; no change where either is not known."""
     if not np.isfinite([wanted, measured]).all():
         return np.tile(np.linspace(np.log(F0_FLOOR), np.log(F0_CEIL), len(wanted)), (2, 1))
     return np.stack([measured, wanted])

@@ -1,14 +1,7 @@
 """Half seconds of frames, drawn again where they leave the voice's acceptance region; the state is reset at pauses.
 
-Limits keep a frame within the voice; this keeps a second, twenty and two minutes
-within it, by how much is voiced, how far the envelope moves, how loud it is and how
-high.  And where half a second ends in a pause the state goes back to the one before
-the first step.  Why, docs/world_mdn.md tells.
-
-References
-----------
-J. von Neumann, "Various techniques used in connection with random digits",
-NBS Applied Mathematics Series 12 (1951): rejection.
+Limits keep a frame within the voice; this keeps a second, twenty and two minutes within it, by how much is voiced, how
+far the envelope moves, how loud it is and how high.  Why, docs/world_mdn.md tells [1].
 """
 
 import functools
@@ -16,10 +9,10 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from .. import generation
 from ..evaluation.descriptors import DB
 from ..features import LOG_F0, N_ENVELOPE, VOICING, world
 from ..preprocessing import Scaling
+from .sampler import Sampler, take
 
 HALF_SECOND = 0.5  # s
 SPANS = 2, 40, 240  # half seconds: a second, twenty, and two minutes
@@ -33,14 +26,10 @@ TRIES = 16  # of a half second, the later half judged by its second alone; where
 
 
 class Region(NamedTuple):
-    """The acceptance region of a voice, from `measure`.
+    """The acceptance region of a voice, from `measure`."""
 
-    spans : (3, 2, 4), of each of SPANS lowest and highest of the columns of
-    `span`; pause : dB, the level that a pause keeps below, or None.
-    """
-
-    spans: np.ndarray
-    pause: Optional[float]
+    spans: np.ndarray  # (3, 2, 4), of each of SPANS lowest and highest of the columns of `span`
+    pause: Optional[float]  # dB, the level that a pause keeps below
 
     def moved(self, by):
         """The same, moved by so much in the columns of `span`; the pause stays."""
@@ -52,56 +41,19 @@ class Region(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """What half a second is judged by: scaling of the frames; region; half, its frames; sr, Hz."""
+    """What half a second is judged by."""
 
-    scaling: Scaling
+    scaling: Scaling  # of the frames
     region: Region
-    half: int
-    sr: int
+    half: int  # frames in half a second
+    sr: int  # Hz
 
-    def blocks(self, sampler, draws, n_frames, heard):
-        """As `generation.Sampler.blocks`, half a second at a time; without half a second heard the first is not judged."""
-        frames = self.scaling.invert(heard)
-        lately = halves(frames[:, (frames.shape[1] - 1) % self.half :], self.half, self.sr)
-        newest = frames[:, -1:]
-        while n_frames:
-            n = min(self.half, n_frames)
-            block, frames, this, *state = self._accepted(sampler, draws, n, newest, lately)
-            sampler.restore(state)
-            sampler.reset(np.flatnonzero(self.pauses(frames)))
-            lately, newest = _append(lately, this), frames[:, -1:]
-            n_frames -= n
-            yield block
-
-    def _accepted(self, sampler, draws, n, newest, lately):
-        """The first draw of `n` frames that will do, or the least bad, for each chain.
-
-        A list of arrays with a row for each: the block, its unscaled frames with the one before, their `halves`, and
-        the sampler's state after them.
-        """
-        before, left, whole = sampler.state(), np.arange(len(draws)), n == self.half
-        least, best = np.full(len(draws), np.inf), None  # how far outside, and all that goes with it
-        for attempt in range(TRIES):
-            block = sampler.advance(*generation.take([draws[i] for i in left], n), left)
-            frames = np.concatenate([newest[left], self.scaling.invert(block)], axis=1)
-            this = halves(frames, self.half, self.sr)
-            spans = _append(lately[left], this)
-            outside = self.outside(spans) if whole else np.zeros(len(left))
-            good = outside == 0
-            if whole and attempt < TRIES // 2:
-                good &= self.leads_back(spans)
-            better, found = good | (outside < least[left]), [block, frames, this, *sampler.state(left)]
-            best = best or [array.copy() for array in found]
-            for array, rows in zip(best, found):
-                array[left[better]] = rows[better]
-            least[left[better]], left = outside[better], left[~good]
-            if not len(left):
-                break
-            sampler.restore([rows[left] for rows in before], left)
-        return best
+    def judging(self, sampler):
+        """The sampler, whose blocks are judged."""
+        return Judged(sampler, self)
 
     def outside(self, lately):
-        """How far the second that ends with the newest of `halves` (n_chains, n_halves, 4) is outside, in widths; pitch does not matter."""
+        """How far the newest second of `halves` (n_chains, n_halves, 4) is outside, in widths, of whatever pitch."""
         if lately.shape[1] < SPANS[0]:
             return np.zeros(len(lately))
         (low, high), second = self.region.spans[0], span(lately[:, -SPANS[0] :])
@@ -109,7 +61,7 @@ class Rejection(NamedTuple):
         return np.sum(beyond[:, :PITCH], axis=1)
 
     def leads_back(self, lately):
-        """True where the newest of `halves` (n_chains, n_halves, 4) takes no longer span that is outside further out."""
+        """True where the newest of `halves` (n_chains, n_halves, 4) takes no span that is outside further out."""
         newest, leads = span(lately[:, -1:]), np.ones(len(lately), bool)
         for n, (low, high) in zip(SPANS[1:], self.region.spans[1:]):
             if lately.shape[1] >= n:
@@ -127,14 +79,51 @@ class Rejection(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A `generation.Sampler` whose blocks are judged by a `Rejection`."""
+    """A `Sampler` whose half seconds are drawn again where a `Rejection` judges so."""
 
-    sampler: generation.Sampler
+    sampler: Sampler
     rejection: Rejection
 
     def blocks(self, draws, n_frames, heard):
-        """As `generation.Sampler.blocks`."""
-        return self.rejection.blocks(self.sampler, draws, n_frames, heard)
+        """As `Sampler.blocks`, by half seconds; without half a second heard the first is not judged."""
+        judge = self.rejection
+        frames, half = judge.scaling.invert(heard), judge.half
+        lately, newest = halves(frames[:, (frames.shape[1] - 1) % half :], half, judge.sr), frames[:, -1:]
+        while n_frames:
+            n = min(half, n_frames)
+            block, frames, this, *state = self._accepted(draws, n, newest, lately)
+            self.sampler.restore(state)
+            self.sampler.reset(np.flatnonzero(judge.pauses(frames)))
+            lately, newest = _append(lately, this), frames[:, -1:]
+            n_frames -= n
+            yield block
+
+    def _accepted(self, draws, n, newest, lately):
+        """For each chain the first draw of `n` frames that will do, or the least bad.
+
+        Arrays: the block, its unscaled frames with the one before, their `halves`, and the sampler's state after them.
+        """
+        sampler, judge = self.sampler, self.rejection
+        before, left, whole = sampler.state(), np.arange(len(draws)), n == judge.half
+        least, best = np.full(len(draws), np.inf), None  # how far outside, and all that goes with it
+        for attempt in range(TRIES):
+            block = sampler.advance(*take([draws[i] for i in left], n), left)
+            frames = np.concatenate([newest[left], judge.scaling.invert(block)], axis=1)
+            this = halves(frames, judge.half, judge.sr)
+            spans = _append(lately[left], this)
+            outside = judge.outside(spans) if whole else np.zeros(len(left))
+            good = outside == 0
+            if whole and attempt < TRIES // 2:
+                good &= judge.leads_back(spans)
+            better, found = good | (outside < least[left]), [block, frames, this, *sampler.state(left)]
+            best = best or [array.copy() for array in found]
+            for array, rows in zip(best, found):
+                array[left[better]] = rows[better]
+            least[left[better]], left = outside[better], left[~good]
+            if not len(left):
+                break
+            sampler.restore([rows[left] for rows in before], left)
+        return best
 
 
 def _append(lately, this):
@@ -155,21 +144,10 @@ def half_second(recipe):
 
 
 def halves(frames, half, sr):
-    """What is judged, of each half second.
+    """What is judged, of each half second of frames (..., n_frames, n_features), not scaled, after the first of them.
 
-    Parameters
-    ----------
-    frames : float array of shape (..., n_frames, n_features)
-        WORLD frames, not scaled; the first one is what came before.
-    half : int
-        Frames in half a second.
-    sr : int, Hz
-
-    Returns
-    -------
-    float64 array of shape (..., n_halves, 4)
-        Share of voiced frames; mean Euclidean distance from one frame's coded envelope to the next one's; mean
-        power; mean log F0, of which unvoiced frames hold the last.
+    (..., n_halves, 4): share of voiced frames; mean Euclidean distance from one frame's coded envelope to the next
+    one's; mean power; mean log F0, of which unvoiced frames hold the last.
     """
     new, moves = frames[..., 1:, :], np.diff(frames[..., -N_ENVELOPE:], axis=-2)
     movement = np.sqrt(np.einsum("...i,...i", moves, moves))
@@ -209,13 +187,13 @@ def _in_db(power):
 
 @functools.lru_cache(maxsize=4)
 def _log_power(sr):
-    """The log power spectrum that WORLD decodes, every 4th frequency, linear in the coded envelope: (n_envelope, n), (n,)."""
+    """The log power that WORLD decodes, every 4th frequency, linear in the coded envelope: (n_envelope, n), (n,)."""
     spectra = world.unit_spectra(sr)[:, ::4].astype(np.float32)
     return spectra[1:] - spectra[0], spectra[0]
 
 
 def measure(dataset, recipe):
-    """The `Region` that a dataset's training part keeps within, but for OUTSIDE of it; None where it is shorter than a second."""
+    """The `Region` that a dataset's training part keeps within, but for OUTSIDE of it; None of less than a second."""
     half, sr = half_second(recipe), recipe.sample_rate
     frames, step = dataset.rows[slice(*dataset.ranges["train"], dataset.rows_per_frame)], BLOCK // half * half
     blocks = [frames[i : i + step + 1] for i in range(0, len(frames), step)]

@@ -1,4 +1,4 @@
-"""Chains of WORLD frames drawn in C++: `generation.GraphSampler` without a trip through Python at each frame.
+"""Chains of WORLD frames, drawn in C++: the compiled graph without a trip through Python at each frame.
 
 The equations are those of `losses.WorldHead` and `fused.layers`; the same random
 numbers give the same frames as the compiled graph, up to rounding.
@@ -11,7 +11,6 @@ import numpy as np
 from .. import generation, losses
 from ..fused import FusedLSTMLayer, native
 from ..fused.layers import KINDS
-from .rejection import Judged
 
 _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 
@@ -35,32 +34,103 @@ def can_sample(network):
     return isinstance(network.head, losses.WorldHead) and fused
 
 
+def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, rejection=None):
+    """As `generation.network_frames`, in larger blocks, of `world_sampler`."""
+    draws, step = generation.Draws(network.head, seed), generation.compile_chains(network, temperature, limits)
+    primer = np.asarray(primer, np.float32)
+    sampler, first = world_sampler(network, step, primer[None], draws.take(1), temperature, limits, rejection)
+    yield first
+    for (block,) in sampler.blocks([draws], n_frames - 1, np.concatenate([primer, first])[None]):
+        yield block
+
+
 def world_sampler(network, step, primers, numbers, temperature=1.0, limits=None, rejection=None):
-    """As `generation.graph_sampler`: a `WorldSampler`, or the graph's where that cannot run; with `rejection` where given."""
-    sampler, frames = generation.graph_sampler(network, step, primers, numbers, temperature, limits)
+    """Prime chains (n_chains, n_primer, n_features): a sampler of them, and the first frames (n_chains, n_features).
+
+    `step` is the network's `generation.compile_chains`, of the same temperature and limits; `numbers` are from
+    `generation.random_numbers`, a row for each chain; a `rejection.Rejection` judges the blocks.
+    """
+    frames, state = step(primers, None, *numbers)
     if can_sample(network):
-        sampler = WorldSampler(network, temperature, limits, frames, sampler.state()[1:])
-    return (Judged(sampler, rejection) if rejection else sampler), frames
+        sampler = WorldSampler(network, temperature, limits, frames, state)
+    else:
+        sampler = Sampler(step, frames, state)
+    return (rejection.judging(sampler) if rejection else sampler), frames
 
 
-class WorldSampler(generation.Sampler):
+def take(draws, n):
+    """The next numbers of each `generation.Draws`: uniform (n_chains, n, n_uniform), normal (n_chains, n, n_normal)."""
+    return tuple(map(np.stack, zip(*(d.take(n) for d in draws))))
+
+
+EACH = slice(None)  # of the chains
+
+
+class Sampler:
+    """Chains of frames that the network makes longer, all of them or some, which an index array names.
+
+    Given their newest `frames` (n_chains, n_features), which the network has not heard, `state`, a list of hid and
+    cell (n_chains, n_units) of each LSTM layer, and `step`, from `generation.compile_chains`.
+    """
+
+    block = 1  # frames that are worth being asked for at once
+
+    def __init__(self, step, frames, state):
+        self._step, self.n_chains = step, len(frames)
+        self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
+
+    def advance(self, uniform, normal, which=EACH):
+        """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`."""
+        carried = self.state(which)
+        numbers = (np.ascontiguousarray(v, np.float32) for v in (uniform, normal))
+        drawn = self._advance(*numbers, carried[0], carried[1:])
+        self.restore(carried, which)
+        return drawn
+
+    def blocks(self, draws, n_frames, heard):
+        """The next `n_frames` of every chain, in blocks (n_chains, n, n_features).
+
+        `draws` holds a `generation.Draws` for each chain; `heard` (n_chains, n_heard, n_features) is what came
+        before, which a sampler that judges what it draws looks at.
+        """
+        for done in range(0, n_frames, self.block):
+            yield self.advance(*take(draws, min(self.block, n_frames - done)))
+
+    def _advance(self, uniform, normal, frames, state):
+        """As `advance`, a frame at a time by the compiled graph; `frames` and `state` are changed in place."""
+        drawn = np.empty((*uniform.shape[:2], frames.shape[1]), np.float32)
+        for i in range(uniform.shape[1]):
+            drawn[:, i], now = self._step(frames[:, None], state, uniform[:, i], normal[:, i])
+            frames[:] = drawn[:, i]
+            for array, rows in zip(state, now):
+                array[:] = rows
+        return drawn
+
+    def state(self, which=EACH):
+        """All that the next frames follow from, to `restore`: a list of arrays with a row for each chain."""
+        return [np.array(array[which], order="C") for array in self._carried]
+
+    def restore(self, state, which=EACH):
+        """Go on from a `state` of before, as if nothing had come after it."""
+        for array, rows in zip(self._carried, state):
+            array[which] = rows
+
+    def reset(self, which=EACH):
+        """Go on from the newest frame alone, in the state before any step."""
+        for array in self._carried[1:]:
+            array[which] = 0
+
+
+class WorldSampler(Sampler):
     """Chains of WORLD frames, advanced together: so many take the weights from memory one time.
 
-    Parameters
-    ----------
-    network : model.Network
-        For which `can_sample` is true; its parameters are copied.
-    temperature : float
-    limits : (low, high), optional
-        See `generation.compile_step`.
-    frames, state
-        See `generation.Sampler`.
+    The parameters of the network, for which `can_sample` is true, are copied; frames and state as in the base class.
     """
 
     block = generation.BLOCK
 
     def __init__(self, network, temperature, limits, frames, state):
-        super().__init__(frames, state)
+        super().__init__(None, frames, state)
         self._kept = []  # every array that the structures point to
         head, n = network.head, network.lstms[-1].num_units
         layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
@@ -103,8 +173,7 @@ class WorldSampler(generation.Sampler):
         gates = [self._pointers(layer._gate_params(prefix)) for prefix in ("W_in_to_", "W_hid_to_", "b_")]
         peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
         workspace = self._pointer(np.empty(native.function("lstm_workspace", "float32")(native.byref(shape))))
-        arguments = map(ctypes.c_void_p, (*gates, peepholes, workspace))
-        native.library().lstm_prepare_f32(native.byref(shape), *arguments)
+        native.library().lstm_prepare_f32(native.byref(shape), *map(ctypes.c_void_p, (*gates, peepholes, workspace)))
         return _Layer(ctypes.addressof(shape), workspace, n)
 
     def _denses(self, output):

@@ -13,17 +13,17 @@ extern "C" void mixture_draw_f32(long n_rows, long n_mixtures, long n_dims, cons
                                  const float *uniform, const float *normal, float temperature, float *drawn);
 
 extern "C" {
-struct VoiceLayer {  // mirrored by fused_voice._Layer
+struct VoiceLayer {  // mirrored in world_mdn/sampler.py
     const Lstm *shape;  // of one step of all voices
     float *workspace;   // from lstm_prepare_f32
     long n_units;
 };
-struct Dense {  // mirrored by fused_voice._Dense
+struct Dense {  // mirrored in world_mdn/sampler.py
     long n_inputs, n_outputs, rectified;
     const float *packed, *b;  // in panels, and as wide as these
     float *out;               // (n_voices, as wide)
 };
-struct WorldVoices {  // mirrored by fused_voice._Voices
+struct WorldVoices {  // mirrored in world_mdn/sampler.py
     long n_layers, n_mixtures, n_envelope;
     const VoiceLayer *layers;
     const Dense *voicing, *pitch, *envelope;  // one layer, two, two

@@ -1,4 +1,4 @@
-"""What becomes of drawn frames before the vocoder: given the voice's pitches, its mean and covariance, and smoothed."""
+"""Frames after the post-filter: of the voice's pitches, mean and covariance, smoothed; Gaussians and their maps."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,14 @@ import scipy.stats
 
 from vocalsynth_utils.evaluation.measures import frechet
 from vocalsynth_utils.features import LOG_F0, N_ENVELOPE, VOICING
-from vocalsynth_utils.world_mdn import moments, postfilter
+from vocalsynth_utils.world_mdn import postfilter
+from vocalsynth_utils.world_mdn.moments import MOST, ROWS_NEEDED, AffineMap, Gaussian, envelope_moments, transport
 
-MIX = np.eye(N_ENVELOPE) + 0.05 * np.random.default_rng(9).normal(size=(N_ENVELOPE, N_ENVELOPE))
+NO_MIX = np.eye(N_ENVELOPE)
+MIX = NO_MIX + 0.05 * np.random.default_rng(9).normal(size=(N_ENVELOPE, N_ENVELOPE))
 
 
-def rows(seed, scale=1.0, shift=0.0, n=20000, mix=np.eye(N_ENVELOPE)):
+def rows(seed, scale=1.0, shift=0.0, n=20000, mix=NO_MIX):
     """WORLD-like rows whose envelope has another spread where voiced."""
     rng = np.random.default_rng(seed)
     made = rng.normal(0, 1, (n, 3 + N_ENVELOPE))
@@ -23,9 +25,12 @@ def rows(seed, scale=1.0, shift=0.0, n=20000, mix=np.eye(N_ENVELOPE)):
 
 
 def correction_to(wanted, measured):
-    return np.stack(
-        [moments.transport(*pair) for pair in zip(moments.envelope_moments(wanted), moments.envelope_moments(measured))]
-    )
+    return tuple(transport(*pair) for pair in zip(envelope_moments(wanted), envelope_moments(measured)))
+
+
+def close(found, expected, **tolerance):
+    """Whether each array of a Gaussian or of a map is near that of another."""
+    return all(np.allclose(*pair, **tolerance) for pair in zip(found, expected))
 
 
 def smoothing(seed=0):
@@ -34,51 +39,47 @@ def smoothing(seed=0):
     return (vectors * np.linspace(0.02, 0.24, N_ENVELOPE)) @ vectors.T
 
 
-SAME_PITCH, NO_CORRECTION, NO_SMOOTHING = (
-    np.tile(np.linspace(-9, 9, 5), (2, 1)),
-    np.stack([moments.nothing()] * 2),
-    np.zeros((N_ENVELOPE, N_ENVELOPE)),
-)
+SAME_PITCH = np.tile(np.linspace(-9, 9, 5), (2, 1))
+NOTHING = AffineMap.identity()
+NO_FILTER = postfilter.PostFilter(SAME_PITCH, (NOTHING, NOTHING), np.zeros((N_ENVELOPE, N_ENVELOPE)))
 
 
 def test_dull_and_offset_frames_get_the_voices_mean_and_covariance_back():
     voice, dull = rows(0, mix=MIX), rows(1, scale=0.8, shift=0.5)
     corrected = postfilter.correct(correction_to(voice, dull), dull)
-    assert np.allclose(moments.envelope_moments(corrected), moments.envelope_moments(voice), atol=1e-9)
+    assert all(close(*pair, atol=1e-9) for pair in zip(envelope_moments(corrected), envelope_moments(voice)))
 
 
 def test_moments_are_mean_and_covariance_and_of_a_few_rows_nothing_is_known():
     x = np.random.default_rng(1).normal(size=(500, 3))
-    found = moments.moments(x)
+    found = Gaussian.fit(x)
     centred = x - x.sum(axis=0) / 500
-    assert np.allclose(found[0], x.sum(axis=0) / 500) and np.allclose(found[1:], centred.T @ centred / 499)
-    assert np.isnan(moments.moments(x[: moments.ROWS_NEEDED - 1])).all()
+    assert np.allclose(found.mean, x.sum(axis=0) / 500) and np.allclose(found.covariance, centred.T @ centred / 499)
+    few = Gaussian.fit(x[: ROWS_NEEDED - 1])
+    assert np.isnan(few.mean).all() and np.isnan(few.covariance).all() and found.known and not few.known
 
 
 def test_one_map_then_another_is_what_both_do():
     rng = np.random.default_rng(2)
-    first, second, x = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), rng.normal(size=(7, 4))
-    both = moments.then(first, second)
-    assert np.allclose(x @ both[1:] + both[0], (x @ first[1:] + first[0]) @ second[1:] + second[0])
-    assert np.array_equal(moments.then(first, moments.nothing(4)), first) and np.array_equal(
-        moments.then(moments.nothing(4), first), first
-    )
+    first, second = (AffineMap(rng.normal(size=4), rng.normal(size=(4, 4))) for _ in range(2))
+    x, nothing = rng.normal(size=(7, 4)), AffineMap.identity(4)
+    assert np.allclose(first.apply(x), x @ first.matrix + first.shift) and np.array_equal(nothing.apply(x), x)
+    assert np.allclose(first.then(second).apply(x), second.apply(first.apply(x)))
+    for same in (first.then(nothing), nothing.then(first)):
+        assert all(np.array_equal(*pair) for pair in zip(same, first))
 
 
 def test_pitches_that_are_too_low_and_too_wide_get_the_voices_distribution():
-    voice, sung = rows(10), rows(11)
-    voice[:, LOG_F0], sung[:, LOG_F0] = 5.2 + 0.2 * voice[:, LOG_F0], 5.1 + 0.3 * sung[:, LOG_F0]
-    pitch = postfilter.pitch_map(postfilter.pitches(voice), postfilter.pitches(sung))
-    mapped = postfilter.map_pitch(pitch, sung)
+    voice, drawn = rows(10), rows(11)
+    voice[:, LOG_F0], drawn[:, LOG_F0] = 5.2 + 0.2 * voice[:, LOG_F0], 5.1 + 0.3 * drawn[:, LOG_F0]
+    pitch = postfilter.pitch_map(postfilter.pitches(voice), postfilter.pitches(drawn))
+    mapped, (low, high) = postfilter.map_pitch(pitch, drawn), pitch[1, [0, -1]]
     voiced = mapped[mapped[:, VOICING] > 0.5, LOG_F0]
-    inner = voiced[(voiced > pitch[1, 0]) & (voiced < pitch[1, -1])]
-    assert (
-        scipy.stats.kstest(inner, scipy.stats.truncnorm(*((pitch[1, [0, -1]] - 5.2) / 0.2), 5.2, 0.2).cdf).statistic
-        < 0.015
-    )
-    assert voiced.max() == pitch[1, -1] and voiced.min() == pitch[1, 0]  # what is out of the range stays at its edge
-    order = np.argsort(sung[:, LOG_F0])
-    assert (np.diff(mapped[order, LOG_F0]) >= 0).all() and np.array_equal(mapped[:, 1:], sung[:, 1:])
+    wanted = scipy.stats.truncnorm((low - 5.2) / 0.2, (high - 5.2) / 0.2, 5.2, 0.2)
+    assert scipy.stats.kstest(voiced[(voiced > low) & (voiced < high)], wanted.cdf).statistic < 0.015
+    assert voiced.max() == high and voiced.min() == low  # what is out of the range stays at its edge
+    order = np.argsort(drawn[:, LOG_F0])
+    assert (np.diff(mapped[order, LOG_F0]) >= 0).all() and np.array_equal(mapped[:, 1:], drawn[:, 1:])
 
 
 def test_a_melody_of_two_notes_can_be_mapped_and_one_that_is_not_known_is_left():
@@ -102,32 +103,29 @@ def test_the_map_moves_frames_no_further_than_the_frechet_distance_says():
 
 
 def test_voicing_and_aperiodicity_are_left_alone():
-    frames = rows(2)
-    filtered = postfilter.PostFilter(SAME_PITCH * 0.5, np.full_like(NO_CORRECTION, 3.0), smoothing()).apply(frames)
-    assert (
-        np.array_equal(filtered[:, 1:3], frames[:, 1:3])
-        and not np.isclose(filtered[:, [0, *range(3, 3 + N_ENVELOPE)]], frames[:, [0, *range(3, 3 + N_ENVELOPE)]]).all()
-    )
+    frames, other = rows(2), AffineMap(np.full(N_ENVELOPE, 3.0), np.full((N_ENVELOPE, N_ENVELOPE), 3.0))
+    filtered = postfilter.PostFilter(SAME_PITCH * 0.5, (other, other), smoothing()).apply(frames)
+    changed = [0, *range(3, 3 + N_ENVELOPE)]
+    assert np.array_equal(filtered[:, 1:3], frames[:, 1:3])
+    assert not np.isclose(filtered[:, changed], frames[:, changed]).all()
 
 
 def test_nothing_changes_nothing_and_equal_moments_need_nothing():
     frames = rows(3)
-    assert np.allclose(postfilter.PostFilter(SAME_PITCH, NO_CORRECTION, NO_SMOOTHING).apply(frames), frames)
-    assert np.allclose(correction_to(frames, frames), NO_CORRECTION, atol=1e-6)
+    assert np.allclose(NO_FILTER.apply(frames), frames)
+    assert all(close(part, NOTHING, atol=1e-6) for part in correction_to(frames, frames))
 
 
 def test_a_voice_that_is_always_voiced_leaves_the_other_half_uncorrected():
     always = rows(5)
     always[:, VOICING] = 1
-    correction = correction_to(rows(6, scale=2), always)
-    assert np.array_equal(correction[0], moments.nothing()) and not np.allclose(
-        correction[1], moments.nothing(), atol=0.1
-    )
+    unvoiced, voiced = correction_to(rows(6, scale=2), always)
+    assert all(np.array_equal(*pair) for pair in zip(unvoiced, NOTHING)) and not close(voiced, NOTHING, atol=0.1)
 
 
 def test_no_direction_is_stretched_without_bound():
-    correction = correction_to(rows(7, scale=50), rows(8))
-    assert np.linalg.eigvalsh(correction[1, 1:]).max() <= moments.MOST + 1e-9
+    _, voiced = correction_to(rows(7, scale=50), rows(8))
+    assert np.linalg.eigvalsh(voiced.matrix).max() <= MOST + 1e-9
 
 
 @pytest.mark.parametrize("amount", [0.05, 0.25])
@@ -143,25 +141,16 @@ def test_each_direction_is_smoothed_by_an_amount_of_its_own():
     frames[:, VOICING] = 0
     amount = smoothing()
     values, vectors = np.linalg.eigh(amount)
-    apart = np.stack(
-        [
-            scipy.ndimage.convolve1d(frames[:, 3:] @ v, [a, 1 - 2 * a, a], mode="nearest")
-            for a, v in zip(values, vectors.T)
-        ],
-        axis=1,
-    )
-    assert np.allclose(postfilter.smooth(amount, frames)[:, 3:], apart @ vectors.T)
+    kernels = [[a, 1 - 2 * a, a] for a in values]
+    apart = [scipy.ndimage.convolve1d(x, k, mode="nearest") for x, k in zip((frames[:, 3:] @ vectors).T, kernels)]
+    assert np.allclose(postfilter.smooth(amount, frames)[:, 3:], np.stack(apart, axis=1) @ vectors.T)
 
 
 def test_smoothing_is_kept_between_none_and_all_that_alternates():
-    amount = moments.bounded(10 * smoothing() - np.eye(N_ENVELOPE))
+    amount = postfilter.bounded(10 * smoothing() - np.eye(N_ENVELOPE))
     values = np.linalg.eigvalsh(amount)
-    assert (
-        values.min() > -1e-12
-        and values.max() == pytest.approx(moments.MOST_SMOOTHING)
-        and np.allclose(amount, amount.T)
-    )
-    assert np.allclose(moments.bounded(smoothing()), smoothing())
+    assert values.min() > -1e-12 and values.max() == pytest.approx(postfilter.MOST_SMOOTHING)
+    assert np.allclose(amount, amount.T) and np.allclose(postfilter.bounded(smoothing()), smoothing())
 
 
 def test_the_edge_of_voice_stays_an_edge():
@@ -188,4 +177,4 @@ def test_blocks_give_what_the_whole_gives(sizes):
 
 
 def test_no_blocks_give_none():
-    assert list(postfilter.PostFilter(SAME_PITCH, NO_CORRECTION, NO_SMOOTHING).blocks([])) == []
+    assert list(NO_FILTER.blocks([])) == []
