@@ -89,15 +89,15 @@ data/voice.wav: | $(READY)
 
 check: $(READY) | data/voice.wav
 	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
-	MPLBACKEND=agg $(PYTEST) -m "not slow and not long" tests
+	MPLBACKEND=agg $(PYTEST) -m "not slow and not long" --dist loadfile tests
 
 test: $(READY) | data/voice.wav
-	MPLBACKEND=agg $(PYTEST) -m "not long" --dist loadgroup --durations=10 tests
+	MPLBACKEND=agg $(PYTEST) -m "not long" --dist loadfile --durations=10 tests
 	@mkdir -p build/audio
 	$(PYTEST) --dist loadfile --nbval notebooks
 
 test-long: $(READY) | data/voice.wav
-	MPLBACKEND=agg $(PYTEST) -m long --dist loadgroup --durations=10 tests
+	MPLBACKEND=agg $(PYTEST) -m long --dist loadfile --durations=10 tests
 
 lab: $(READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)

@@ -67,7 +67,9 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what has been done by then is summed up
     with tempfile.TemporaryDirectory(prefix="fuzz.") as folder:
         material = Path(folder, "material")
-        _forked(lambda: hostile_files.make_material(material), Path(folder), None, 120)
+        status, _, _ = _forked(lambda: hostile_files.make_material(material), Path(folder), None, 120)
+        if status != 0:
+            raise RuntimeError(Path(folder, "streams", "2").read_text())
         outcomes, total = [], sum(hostile.SHARES[kind] for kind in kinds)
         with contextlib.suppress(KeyboardInterrupt):
             for kind in kinds:
@@ -129,7 +131,7 @@ def judge(case, status, peak, said, changed):
         return "fault", f"changes {', '.join(outside[:3])}"
     if status == 0:
         return "works", ""
-    lines = [line for line in said.splitlines() if not line.startswith(f"vocalsynth_utils {case.args[0]}: warning: ")]
+    lines = [line for line in said.splitlines() if not line.startswith(f"vocalsynth {case.args[0]}: warning: ")]
     if len(lines) != 1 or not all(line.isprintable() for line in said.splitlines()):
         return "fault", "not one printable line"
     left = [

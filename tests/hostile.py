@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 import struct
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -82,7 +82,7 @@ class Case(NamedTuple):
     """A command line, and the paths (relative to the sandbox) it may change when it succeeds."""
 
     args: list
-    writes: Tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
 
 class Box:

@@ -5,6 +5,7 @@ headers, JSON values, rows of a log.
 """
 
 import ast
+import hashlib
 import io
 import json
 import os
@@ -17,8 +18,9 @@ import hostile
 import numpy as np
 from hostile import Case, mutate
 
-from vocalsynth_utils import audio, dataset, runs, synthetic, training, world_mdn
+from vocalsynth_utils import audio, dataset, pipeline, runs, synthetic, training, world_mdn
 from vocalsynth_utils.recipes import get
+from vocalsynth_utils.runs import checkpoints
 from vocalsynth_utils.world_mdn import calibration, moments, postfilter, rejection
 
 RAW = get("2016-small").replace(frame_length=20, n_steps=4, n_offsets=1, n_units=(4,), n_batch=4, n_epochs=1)
@@ -41,6 +43,7 @@ def make_material(folder):
     nothing = moments.AffineMap.identity()
     filtering = postfilter.PostFilter(pitch, (nothing, nothing), 0.1 * nothing.matrix)
     calibration.save_calibration(runs.open_run("world"), world_mdn.Calibration(filtering, region))
+    pipeline.reference(runs.open_run("world"), data)  # of the other there is too little
     return 0
 
 
@@ -186,21 +189,23 @@ def checkpoint(rng, box):
     if rng.random() < 0.7:
         for other in target.parent.glob("*.npz"):  # nothing stands in for it
             other.unlink()
-    if rng.random() < 0.6:  # as older versions wrote it: no digest that answers before anything else does
-        whole = zip_file([(name, content) for name, content in _members(whole).items() if "digest" not in name])
+    members, seal = _members(whole), list
+    if rng.random() < 0.6:  # with a digest that fits what was altered: none that answers before anything else does
+        del members["__digest__.npy"]
+        seal = sealed
+        whole = zip_file(seal(members.items()))
     what = rng.integers(6)
     if what == 0:
         content = mutate(whole, rng, len(whole))
     elif what == 1:
         content = whole[: int(rng.integers(len(whole)))]
     elif what == 2:
-        content = zip_file(_odd_members(rng, _members(whole)))
+        content = zip_file(seal(_odd_members(rng, members)))
     elif what == 3:
-        content = _odd_zip(rng, _members(whole))
+        content = _odd_zip(rng, dict(seal(members.items())))
     elif what == 4:
-        members = _members(whole)
         members["__meta__.npy"] = _array_of(np.frombuffer(odd_json(rng, _meta(members)), np.uint8))
-        content = zip_file(members.items())
+        content = zip_file(seal(members.items()))
     else:
         content = [
             pickle.dumps(Trap()),
@@ -212,13 +217,23 @@ def checkpoint(rng, box):
             whole + bytes(70000),
             whole + whole,
             bytes(len(whole)),
-        ][rng.integers(9)]
+            zip_file([pair for pair in members.items() if "digest" not in pair[0]]),  # as an older version wrote it
+        ][rng.integers(10)]
     target.write_bytes(content)
     if which == "last":
         return Case(["train", "2016-small", "--run", run, "--resume", "--epochs", "2"], (f"here/{run}",))
     if rng.random() < 0.05:
-        return Case(["evaluate", run, "--seconds", "2"])
+        return _evaluated(run)
     return Case(["generate", run, "o.wav", "--seconds", "0.05"], ("here/o.wav",))
+
+
+def sealed(pairs):
+    """(name, content) pairs, and a digest that is right for them, as `checkpoints.write` adds it."""
+    pairs = list(pairs)
+    digest = hashlib.blake2b(digest_size=checkpoints.DIGEST_BYTES)
+    for name, content in pairs:
+        digest.update(name.encode("utf-8", "surrogateescape") + content)
+    return [*pairs, ("__digest__.npy", _array_of(np.frombuffer(digest.digest(), np.uint8)))]
 
 
 def _members(content):
@@ -459,6 +474,8 @@ def dataset_folder(rng, box):
     """A dataset whose description or arrays are altered, or lead elsewhere, trained on, generated and measured with."""
     kind = "world" if rng.random() < 0.25 else "raw"
     folder = box.here / box.copy(kind) / "dataset"
+    if kind == "world" and rng.random() < 0.2:
+        return _described(rng, box, folder / "reference.npz")
     name = ("dataset.json", "dataset.json", "signal.npy", "rows.npy" if kind == "world" else "signal.npy")[
         rng.integers(4)
     ]
@@ -469,6 +486,20 @@ def dataset_folder(rng, box):
     else:
         (folder / name).write_bytes(odd_npy(rng, (folder / name).read_bytes()))
     return _used(rng, kind, folder=True)
+
+
+def _described(rng, box, path):
+    """A run measured where the description of its voice is altered: it is ignored, and made anew."""
+    whole = path.read_bytes()
+    what = rng.integers(4)
+    if what == 0:
+        _replace(rng, box, path)
+    elif what == 1:
+        path.write_bytes(mutate(whole, rng, len(whole)))
+    else:
+        members = _odd_members(rng, _members(whole))
+        path.write_bytes(zip_file(members) if what == 2 or not members else _odd_zip(rng, dict(members)))
+    return _evaluated("world")
 
 
 def run_folder(rng, box):
@@ -498,7 +529,12 @@ def _used(rng, kind, folder=False, resume=False):
             ["generate", kind, "o.wav", "--seconds", "0.05", "--primer", ("train", "valid", "none")[rng.integers(3)]],
             ("here/o.wav",),
         )
-    return Case(["evaluate", kind, "--seconds", "2", "--json"][: 4 + rng.integers(2)])
+    return _evaluated(kind, *["--json"][: rng.integers(2)])
+
+
+def _evaluated(run, *options):
+    """A run measured, for which its dataset's voice may have to be described again."""
+    return Case(["evaluate", run, "--seconds", "2", *options], (f"here/{run}/dataset/reference.npz",))
 
 
 def _replace(rng, box, path):

@@ -19,21 +19,12 @@ import time
 import traceback
 from pathlib import Path
 
+from tiny import TINY
+
 from vocalsynth_utils import audio, dataset, generation, runs, synthetic, training
-from vocalsynth_utils.recipes import get
 from vocalsynth_utils.runs import checkpoints
 
-RECIPE = get("2016-small").replace(
-    frame_length=20,
-    n_steps=12,
-    n_offsets=1,
-    n_units=(12,),
-    n_batch=8,
-    n_epochs=12,
-    learning_rate=0.01,
-    input_noise=0.1,
-    momentum=0.5,
-)
+RECIPE = TINY.replace(n_units=(12,), n_epochs=12, learning_rate=0.01, input_noise=0.1, momentum=0.5)
 TIMES = ("duration", "cpu_seconds")
 KILLS_PER_RUN = 6  # and then it may end
 SECONDS = 20.0  # of generated audio

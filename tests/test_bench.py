@@ -31,6 +31,7 @@ def parsed(*words):
     return parser.parse_args(words)
 
 
+@pytest.mark.slow
 def test_every_promised_number_is_there(found):
     (train,) = found["train"].values()
     assert {"fused_cpu_s", "fused_wall_s", "fused_rss_mb", "gemm_floor_cpu_s", "gflops", "ratios"} <= set(train)
@@ -40,6 +41,7 @@ def test_every_promised_number_is_there(found):
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.slow
 def test_all_times_are_positive(found):
     (train,) = found["train"].values()
     times = [
@@ -51,6 +53,7 @@ def test_all_times_are_positive(found):
     assert all(value > 0 for value in times)
 
 
+@pytest.mark.slow
 def test_the_table_names_every_shape(found):
     text = timing.table(found)
     assert all(shape in text for shape in found["train"]) and "frames/s" in text
@@ -72,6 +75,7 @@ def test_operations_of_the_floor_are_those_of_the_growth_line():
     assert workers.gemm(**sizes).flops == growth.flops(**sizes)
 
 
+@pytest.mark.slow
 def test_growth_is_measured_at_every_value():
     rows = growth.growth("n_batch", (2, 4), dict(n_inputs=20, n_units=8, n_steps=3), repeats=2)
     assert [row["value"] for row in rows] == [2, 4]

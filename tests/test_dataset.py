@@ -241,22 +241,22 @@ def test_what_is_taken_must_be_long_enough_for_this_recipe_too(prepared, analyse
     assert len(dataset.load(made.folder).rows) == 40000 and not analyses
 
 
-@pytest.mark.parametrize("kind", ["raw", "world"])
+@pytest.mark.parametrize("kind", ["raw", "fft"])
 def test_an_equal_dataset_elsewhere_is_linked(kind, recording, voice, analyses, tmp_path, recwarn):
-    source, recipe = {"raw": (recording, RECIPE), "world": (voice, get("fft-mixture").replace(n_steps=4, n_batch=1))}[kind]
+    source, recipe = (recording, RECIPE) if kind == "raw" else (voice, get("fft-mixture").replace(n_steps=4, n_batch=1))
     made = dataset.prepare(source, recipe, tmp_path / "a")
     (made.folder / "reference.npz").write_bytes(b"of the same voice")
     again = dataset.prepare(source, recipe, tmp_path / "deeper" / "b", [tmp_path / "none", recording, made.folder])
     assert analyses == [made.folder] and np.array_equal(again.rows, made.rows) and again.scaling == made.scaling
     names = {path.name for path in made.folder.iterdir()}
     assert {path.name for path in again.folder.iterdir()} == names
-    assert names == {"dataset.json", "signal.npy", "reference.npz"} | ({"rows.npy"} if kind == "world" else set())
+    assert names == {"dataset.json", "signal.npy", "reference.npz"} | ({"rows.npy"} if kind == "fft" else set())
     for name in names - {"dataset.json"}:
         assert (again.folder / name).samefile(made.folder / name)
     assert again.source["path"] == os.path.relpath(source, again.folder) and not recwarn.list
 
 
-def test_another_recipe_recording_date_or_analysis_is_analysed_anew(prepared, analyses, recording, tmp_path, monkeypatch):
+def test_what_differs_is_analysed_anew(prepared, analyses, recording, tmp_path, monkeypatch):
     mine, made = prepared
     (made.folder / "reference.npz").write_bytes(b"of what was there before")
     for i, change in enumerate(("scaling", "recording", "date", "analysis", "damage")):

@@ -48,7 +48,8 @@ def arrows():
 
 def drawn():
     """The arrows in docs/design.md: lines ``room -> room, room`` of its code block."""
-    lines = re.findall(r"^(\w+) -> ?(.*)$", (ROOT / "docs" / "design.md").read_text(), re.M)
+    block = (ROOT / "docs" / "design.md").read_text().split("```arrows\n")[1].split("```")[0]
+    lines = re.findall(r"^(\w+) -> ?(.*)$", block, re.M)
     return {here: [name for name in re.split(r",\s*", there) if name] for here, there in lines}
 
 

@@ -18,7 +18,6 @@ from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.fused import layers
 from vocalsynth_utils.recipes import RECIPES, Recipe
 
-pytestmark = pytest.mark.xdist_group("effects")  # what one test has trained, the next compares with
 BASE = TINY.replace(n_units=(6,), epsilon=1e-6)
 MIXTURE = BASE.replace(loss="mixture", n_mixtures=1)
 SPECTRAL = dict(features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1)

@@ -47,6 +47,7 @@ def results(song, ref):
         return {name: evaluation.evaluate(ref, y) for name, y in signals.items()}
 
 
+@pytest.mark.slow
 def test_the_voice_itself_passes_every_measure(results):
     r = results["itself"]
     assert r["fd"] == pytest.approx(0, abs=1e-6) and r["spectrum_db"] == pytest.approx(0, abs=1e-6)
@@ -55,6 +56,7 @@ def test_the_voice_itself_passes_every_measure(results):
     assert r["novelty_min"] == r["novelty_heldout"] and r["repetition"] == r["repetition_real"]
 
 
+@pytest.mark.slow
 def test_another_song_of_the_same_voice_lives_and_is_new(results):
     r = results["other"]
     assert r["survival_s"] == 40 and r["ok"] > 0.93
@@ -63,6 +65,7 @@ def test_another_song_of_the_same_voice_lives_and_is_new(results):
     assert 0.8 < r["f0_roughness_ratio"] < 1.25
 
 
+@pytest.mark.slow
 def test_a_copy_lives_and_has_no_novelty(results):
     r = results["copy"]
     assert r["survival_s"] == 40
@@ -77,6 +80,7 @@ def test_a_part_copied_shows_in_the_lowest_novelty(song, ref):
     assert r["novelty_min"] > 0.8 * r["novelty_heldout"] and r["novelty_lowest"] < 0.4 * r["novelty_lowest_heldout"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, culprit",
     [("silence", "level"), ("white", "flatness"), ("tone", "flux"), ("limit cycle", "flux"), ("shuffled", "flux")],
@@ -86,6 +90,7 @@ def test_dead_sound_is_outside_the_acceptance_region_from_the_start(results, nam
     assert results[name]["outside"][culprit] > 0.7
 
 
+@pytest.mark.slow
 def test_a_loop_of_one_second_keeps_within_the_acceptance_region_but_repeats_itself(results):
     r = results["loop"]
     assert r["survival_s"] == 20
@@ -93,18 +98,21 @@ def test_a_loop_of_one_second_keeps_within_the_acceptance_region_but_repeats_its
     assert r["fd"] > 5 * r["fd_floor"]
 
 
+@pytest.mark.slow
 def test_failures_rank_above_the_floor_in_frechet_distance(results):
     fd = {name: r["fd"] for name, r in results.items()}
     assert fd["other"] < fd["shuffled"] < fd["white"] < fd["silence"]
     assert results["itself"]["fd_floor"] < fd["shuffled"] / 3
 
 
+@pytest.mark.slow
 def test_pitch_measures_on_known_signals(results):
     assert results["tone"]["voiced_share"] > 0.95 and results["tone"]["f0_roughness_ratio"] < 0.05
     assert results["white"]["voiced_share"] < 0.05
     assert results["silence"]["voiced_share"] == 0
 
 
+@pytest.mark.slow
 def test_results_are_plain_json(results):
     assert json.loads(json.dumps(results)) == results
 
@@ -114,6 +122,7 @@ def widened(song):
     return evaluation.reference(song[: 60 * SR], song[155 * SR :], SR, codec, calibrate_seconds=30)
 
 
+@pytest.mark.slow
 def test_the_built_in_voice_passes_its_own_measures_through_the_codec(song, widened):
     r = evaluation.evaluate(widened, codec(song[155 * SR :]))
     assert r["survival_s"] == r["seconds"]

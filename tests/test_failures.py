@@ -7,6 +7,7 @@ from vocalsynth_utils import dataset, generation, plots, runs, synthetic, traini
 from vocalsynth_utils.evaluation import descriptors
 from vocalsynth_utils.recipes import get
 
+pytestmark = pytest.mark.long
 SECONDS = 60
 
 

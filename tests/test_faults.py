@@ -12,34 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import ended
+from tiny import SETTINGS, TINY
 
 from vocalsynth_utils import audio, dataset, runs, synthetic, training
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.recipes import get
 from vocalsynth_utils.runs import checkpoints
 
-TINY = get("2016-small").replace(
-    frame_length=20, n_steps=12, n_offsets=1, n_units=(8,), n_batch=8, n_epochs=3, learning_rate=0.003
-)
-SMALL = [
-    f"--set={name}={getattr(TINY, name)}" for name in ("frame_length", "n_steps", "n_offsets", "n_batch", "n_epochs")
-] + ["--set=n_units=8"]
+pytestmark = pytest.mark.usefixtures("compiled_once")
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults")
-    audio.write(folder / "ar2.wav", synthetic.ar2(20000, seed=1), 16000)
-    return dataset.prepare(folder / "ar2.wav", TINY, folder / "data")
-
-
-@pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
-    """A run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    list(training.train(TINY, data, folder))
-    return folder
 
 
 class Disk:
@@ -81,31 +61,34 @@ def disk(request, tmp_path, monkeypatch):
         subprocess.run(["umount", "-l", str(made.folder)], check=True)
 
 
-def test_disk_full_during_a_checkpoint_keeps_the_epochs_before_and_resumes_exactly(data, whole, disk):
+def test_disk_full_during_a_checkpoint_keeps_the_epochs_before_and_resumes_exactly(tiny_data, tiny_run, disk):
     folder = disk.folder / "run"
-    started = training.train(TINY, data, folder)
+    started = training.train(TINY, tiny_data, folder)
     next(started)
     with disk.full():
         with pytest.raises(OSError, match="No space left on device: '.*last.npz'"):
             next(started)
         assert checkpoints.read(folder / "last.npz")[1]["epoch"] == 1 and len(runs.open_run(folder).log()) == 1
-    list(training.train(TINY, data, folder, resume=True))
-    assert ended(folder) == ended(whole)
+    list(training.train(TINY, tiny_data, folder, resume=True))
+    assert ended(folder) == ended(tiny_run)
     assert not [name for name in os.listdir(folder) if name.endswith(".part")]
 
 
-def test_disk_full_during_training_is_one_line_with_the_remedy(data, disk, capsys):
+def test_disk_full_during_training_is_one_line_with_the_remedy(tiny_data, disk, capsys):
     with disk.full():
-        assert main(["train", "2016-small", "--data", str(data.folder), "--run", str(disk.folder / "run"), *SMALL]) == 2
+        assert (
+            main(["train", "2016-small", "--data", str(tiny_data.folder), "--run", str(disk.folder / "run"), *SETTINGS])
+            == 2
+        )
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and "No space left" in said and "make room" in said and "--resume" in said
 
 
-def test_disk_full_during_the_log_loses_no_row(data, whole, tmp_path):
+def test_disk_full_during_the_log_loses_no_row(tiny_data, tiny_run, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     folder = tmp_path / "run"
-    started = training.train(TINY, data, folder)
+    started = training.train(TINY, tiny_data, folder)
     next(started)
     (folder / "log.csv").rename(tmp_path / "log.csv")
     (folder / "log.csv").symlink_to("/dev/full")
@@ -113,33 +96,33 @@ def test_disk_full_during_the_log_loses_no_row(data, whole, tmp_path):
         next(started)
     (folder / "log.csv").unlink()
     (tmp_path / "log.csv").rename(folder / "log.csv")
-    list(training.train(TINY, data, folder, resume=True))
-    assert ended(folder) == ended(whole)
+    list(training.train(TINY, tiny_data, folder, resume=True))
+    assert ended(folder) == ended(tiny_run)
 
 
-def test_disk_full_during_generated_audio_leaves_nothing_half_written(whole, disk, capsys):
+def test_disk_full_during_generated_audio_leaves_nothing_half_written(tiny_run, disk, capsys):
     with disk.full():
-        assert main(["generate", str(whole), str(disk.folder / "out.wav"), "--seconds", "2", "--primer", "none"]) == 2
+        assert (
+            main(["generate", str(tiny_run), str(disk.folder / "out.wav"), "--seconds", "2", "--primer", "none"]) == 2
+        )
         said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and "out.wav: cannot be written (No space left on device)" in said
     assert os.listdir(disk.folder) == []
 
 
-def test_disk_full_while_a_dataset_is_prepared_leaves_no_dataset(data, disk, capsys):
+def test_disk_full_while_a_dataset_is_prepared_leaves_no_dataset(tiny_recording, disk, capsys):
     with disk.full():
-        assert (
-            main(["prepare", "2016-small", str(data.folder.parent / "ar2.wav"), str(disk.folder / "data"), *SMALL[:2]])
-            == 2
-        )
+        assert main(["prepare", "2016-small", str(tiny_recording), str(disk.folder / "data"), SETTINGS[0]]) == 2
         said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and "No space left" in said
     assert os.listdir(disk.folder) == []
 
 
 @pytest.fixture
-def locked_folder(data):
-    """A folder that may be read and not written, seen by a user without privileges."""
+def locked_folder(tiny_recording):
+    """A folder with a recording that may be read and not written, seen by a user without privileges."""
     folder = Path(tempfile.mkdtemp())
+    shutil.copyfile(tiny_recording, folder / "voice.wav")
     os.chmod(folder, 0o555)
     root = os.geteuid() == 0
     if root:
@@ -150,18 +133,18 @@ def locked_folder(data):
     shutil.rmtree(folder)
 
 
-def test_no_permission_is_one_line_and_nothing_is_written(whole, locked_folder, capsys):
-    generated = ["generate", str(whole), str(locked_folder / "out.wav"), "--seconds", "0.1", "--primer", "none"]
+def test_no_permission_is_one_line_and_nothing_is_written(tiny_run, locked_folder, capsys):
+    generated = ["generate", str(tiny_run), str(locked_folder / "out.wav"), "--seconds", "0.1", "--primer", "none"]
     if os.geteuid() == NOBODY:  # who may not read our temporary files either
         os.seteuid(0)
-        shutil.copytree(whole, locked_folder / "run")
+        shutil.copytree(tiny_run, locked_folder / "run")
         os.seteuid(NOBODY)
         generated[1] = str(locked_folder / "run")
     before = sorted(os.listdir(locked_folder))
     for args in (
         generated,
         ["voice", str(locked_folder / "v.wav"), "--seconds", "1"],
-        ["train", "2016-small", "--run", str(locked_folder / "new"), "--data", "data/voice.wav"],
+        ["train", "2016-small", "--run", str(locked_folder / "new"), "--data", str(locked_folder / "voice.wav")],
     ):
         assert main(args) == 2
         said = capsys.readouterr().err.strip()
@@ -169,20 +152,20 @@ def test_no_permission_is_one_line_and_nothing_is_written(whole, locked_folder, 
     assert sorted(os.listdir(locked_folder)) == before
 
 
-def test_a_run_in_use_is_refused_and_left_alone(data, whole, tmp_path, capsys):
-    folder = shutil.copytree(whole, tmp_path / "run")
-    before = {name: (folder / name).read_bytes() for name in os.listdir(folder)}
-    with runs.locked(folder):
-        assert main(["train", "2016-small", "--run", str(folder), "--resume", "--epochs", "9"]) == 2
+def test_a_run_in_use_is_refused_and_left_alone(tiny_run, capsys):
+    held = lambda: {path: path.read_bytes() for path in tiny_run.rglob("*") if path.is_file()}
+    before = held()
+    with runs.locked(tiny_run):
+        assert main(["train", "2016-small", "--run", str(tiny_run), "--resume", "--epochs", "9"]) == 2
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and "in use by another process" in said
-    assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == before
+    assert held() == before
 
 
 @pytest.mark.parametrize("what", ["training", "valid"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_stands(
-    data, tmp_path, monkeypatch, what, bad
+    tiny_data, tmp_path, monkeypatch, what, bad
 ):
     real = training.compile_trainer
 
@@ -202,7 +185,7 @@ def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_st
         done = False
 
     monkeypatch.setattr(training, "compile_trainer", spoilt)
-    epochs = training.train(TINY, data, tmp_path / "run")
+    epochs = training.train(TINY, tiny_data, tmp_path / "run")
     next(epochs)
     started.done = True
     with pytest.raises(
@@ -221,7 +204,7 @@ def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_st
 def test_a_recording_that_changed_since_is_said_and_the_dataset_stays_what_it_was(tmp_path, capsys):
     audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=1), 16000)
     before = np.array(dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data").rows)
-    train = ["train", "2016-small", "--data", str(tmp_path / "data"), *SMALL, "--epochs", "1", "--run"]
+    train = ["train", "2016-small", "--data", str(tmp_path / "data"), *SETTINGS, "--epochs", "1", "--run"]
     assert main([*train, str(tmp_path / "a")]) == 0
     assert "changed" not in capsys.readouterr().err
     audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=2), 16000)
@@ -234,9 +217,9 @@ def test_a_recording_that_changed_since_is_said_and_the_dataset_stays_what_it_wa
 
 def test_a_recording_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=1), 16000)
-    fit = dataset.frames.Scaling.fit
+    fit = dataset.preprocessing.Scaling.fit
     monkeypatch.setattr(
-        dataset.frames.Scaling, "fit", lambda *args: os.utime(tmp_path / "voice.wav", ns=(1, 1)) or fit(*args)
+        dataset.preprocessing.Scaling, "fit", lambda *args: os.utime(tmp_path / "voice.wav", ns=(1, 1)) or fit(*args)
     )
     with pytest.raises(ValueError, match="changed while it was read"):
         dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data")
@@ -249,7 +232,9 @@ def test_a_dataset_prepared_from_something_else_is_refused_on_resuming_and_gener
         audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=seed), 16000)
         dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data")
         if seed == 1:
-            assert main(["train", "2016-small", "--data", str(tmp_path / "data"), *run, *SMALL, "--epochs", "1"]) == 0
+            assert (
+                main(["train", "2016-small", "--data", str(tmp_path / "data"), *run, *SETTINGS, "--epochs", "1"]) == 0
+            )
             assert main(["train", "2016-small", *run, "--resume", "--epochs", "2"]) == 0
     capsys.readouterr()
     for args in (
@@ -262,7 +247,7 @@ def test_a_dataset_prepared_from_something_else_is_refused_on_resuming_and_gener
         assert len(said.splitlines()) == 1 and "is not what the run in" in said
 
 
-def test_a_clock_that_goes_backwards_changes_nothing(data, whole, tmp_path, monkeypatch):
+def test_a_clock_that_goes_backwards_changes_nothing(tiny_data, tiny_run, tmp_path, monkeypatch):
     now = [1e9]
 
     def backwards():
@@ -270,11 +255,11 @@ def test_a_clock_that_goes_backwards_changes_nothing(data, whole, tmp_path, monk
         return now[0]
 
     monkeypatch.setattr(time, "time", backwards)
-    started = training.train(TINY, data, tmp_path / "run", minutes=10)
+    started = training.train(TINY, tiny_data, tmp_path / "run", minutes=10)
     next(started)
     started.close()
     for name in os.listdir(tmp_path / "run"):
         os.utime(tmp_path / "run" / name, (4e9, 4e9))  # written in the future
-    list(training.train(TINY, data, tmp_path / "run", resume=True, minutes=10))
-    assert ended(tmp_path / "run") == ended(whole)
+    list(training.train(TINY, tiny_data, tmp_path / "run", resume=True, minutes=10))
+    assert ended(tmp_path / "run") == ended(tiny_run)
     assert all(row["duration"] >= 0 for row in runs.open_run(tmp_path / "run").log())

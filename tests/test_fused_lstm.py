@@ -308,7 +308,7 @@ def test_what_the_op_cannot_do_is_refused(options, message):
         (dict(mask_input=lasagne.layers.InputLayer((None, None))), "mask_input is given"),
         (dict(backwards=True), "backwards is True"),
     ],
-    ids=str,
+    ids=["mask_input", "backwards"],
 )
 def test_what_lasagnes_layer_does_and_these_do_not_is_refused_by_name(cls, options, message):
     with pytest.raises(ValueError, match=f"{message}.* use lasagne.layers.LSTMLayer"):
@@ -437,6 +437,7 @@ def python(code, cache, **environment):
     )
 
 
+@pytest.mark.long
 def test_processes_that_build_at_once_both_work_and_the_next_one_does_not_build(tmp_path):
     fast = dict(VOCALSYNTH_CXXFLAGS=native.FLAGS.replace("-O3", "-O0"))
     both = [python("print(native.num_threads() > 0)", tmp_path, **fast) for _ in range(2)]
@@ -450,6 +451,7 @@ def test_processes_that_build_at_once_both_work_and_the_next_one_does_not_build(
     assert before == (built.stat().st_mtime_ns, built.stat().st_ino)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
 @pytest.mark.parametrize("machine", ["x86-64", "sandybridge", "haswell"])
 def test_machines_with_less_than_this_one_match_numpy(tmp_path, machine):
@@ -465,6 +467,7 @@ def test_machines_with_less_than_this_one_match_numpy(tmp_path, machine):
     assert out == "equal\n", error
 
 
+@pytest.mark.long
 def test_without_a_compiler_a_warning_says_so_once_and_scan_serves(tmp_path):
     code = (
         "import warnings, numpy as np; import theano, theano.tensor as T; "

@@ -341,6 +341,7 @@ def test_converting_what_is_no_run_is_one_line_with_the_usage(tmp_path, monkeypa
     for module, usage in (("convert", "RUN"), ("exporting", "RUN FOLDER")):
         monkeypatch.setattr(sys, "argv", [module, str(tmp_path)])
         monkeypatch.delitem(sys.modules, f"vocalsynth_utils.runs.{module}")
-        with pytest.raises(SystemExit, match=f"holds no run .*\nusage: python -m vocalsynth_utils.runs.{module} {usage}$"):
+        usage = f"usage: python -m vocalsynth_utils.runs.{module} {usage}"
+        with pytest.raises(SystemExit, match=f"holds no run .*\n{usage}$"):
             runpy.run_module(f"vocalsynth_utils.runs.{module}", run_name="__main__")
     assert not list(tmp_path.iterdir())

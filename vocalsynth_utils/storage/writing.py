@@ -48,7 +48,7 @@ def write_array(path, blocks, dtype):
     with open(path, "wb") as out:
         out.seek(HEADER_BYTES)
         for block in blocks:
-            np.ascontiguousarray(block, dtype=dtype).tofile(out)
+            out.write(np.ascontiguousarray(block, dtype=dtype).data)  # which says what is wrong; tofile does not
             n_rows, tail = n_rows + len(block), block.shape[1:]
         out.seek(0)
         descr = npy.dtype_to_descr(np.dtype(dtype))
