@@ -1,4 +1,6 @@
-"""Run the lessons, two at a time, and leave the executed copies and their pages in build/: `python notebooks/run.py [NOTEBOOK ...]`.
+"""Run the lessons, two at a time; the executed copies and their pages go to build/.
+
+    python notebooks/run.py [NOTEBOOK ...]
 
 Without names, those whose page is older than they are or than the package.
 """
@@ -45,7 +47,7 @@ def at_once():
 
 
 class Progress:
-    """What runs and for how long: a line when a lesson begins and ends; on a terminal, also the cell each of them is at."""
+    """What runs and for how long: a line when a lesson begins and ends; on a terminal also the cell it is at."""
 
     def __init__(self, n_lessons):
         self.n_lessons, self.n_begun, self.at, self.lock = n_lessons, 0, {}, threading.Lock()
@@ -96,6 +98,7 @@ def run(lesson, progress):
 def main(names):
     """Run the lessons named, or those out of date; returns the exit status."""
     lessons = [Path(name).resolve() for name in names] or out_of_date()
+    lessons.sort(key=lambda lesson: len(nbformat.read(lesson, as_version=4).cells), reverse=True)  # the longest first
     (BUILD / "audio").mkdir(parents=True, exist_ok=True)
     n_at_once, progress = at_once(), Progress(len(lessons))
     if n_at_once > 1:

@@ -52,13 +52,13 @@ def _tiny_run(tiny_recording):
 
 @pytest.fixture
 def tiny_run(_tiny_run, tmp_path):
-    """The folder of a trained run of `tiny.TINY` with its dataset in it: the test's own copy, with which it may do what it likes."""
+    """The folder of a trained run of `tiny.TINY` with its dataset in it: the test's own copy."""
     return shutil.copytree(_tiny_run, tmp_path / "tiny")
 
 
 @pytest.fixture(scope="session")
 def compiled():
-    """`training.compile_trainer` that compiles nothing twice: what it gives is as no training has touched it, until the next call."""
+    """`training.compile_trainer` that compiles nothing twice: what it gives is untouched, until the next call."""
     from vocalsynth_utils import training
 
     real, made = training.compile_trainer, {}

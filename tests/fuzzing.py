@@ -163,7 +163,7 @@ def changes(before, after):
 
 
 def _forked(function, sandbox, command, seconds):
-    """Run a function in a fork of this process, or a command instead: (exit status or None after `seconds`, peak bytes, seconds)."""
+    """Run a function in a fork of this process, or a command: (exit status, or None when late; peak bytes; seconds)."""
     (sandbox / "streams").mkdir(exist_ok=True)
     idle = _memory("VmRSS") if command is None else 0
     child = os.fork()

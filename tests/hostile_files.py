@@ -28,7 +28,7 @@ WORLD = get("world-mdn").replace(n_steps=10, n_units=(8,), n_mixtures=2, n_batch
 
 
 def make_material(folder):
-    """A recording, a dataset and a run of raw samples; a run of WORLD frames, calibrated; recordings in every format."""
+    """A recording, a dataset and a run of raw samples; a calibrated run of WORLD frames; recordings in every format."""
     folder.mkdir()
     hostile.make_audio(folder)
     os.chdir(folder)
@@ -297,7 +297,7 @@ def _odd_members(rng, members):
 
 
 def zip_file(pairs, **lies):
-    """A zip archive record by record; `lies` replace fields of its first member: method, flags, crc, csize, usize, offset, n, data."""
+    """A zip archive; `lies` replace fields of its first member: method, flags, crc, csize, usize, offset, n, data."""
     out, directory = bytearray(), bytearray()
     for i, (name, content) in enumerate(pairs):
         lie = lies if i == 0 else {}

@@ -1,4 +1,4 @@
-"""Hostile sweep files: what `fuzzing` puts before `sweep`.  The recording they name is none, so nothing is ever trained."""
+"""Hostile sweep files: what `fuzzing` puts before `sweep`.  They name no recording, so nothing is ever trained."""
 
 from hostile import Case, mutate
 

@@ -39,6 +39,7 @@ def test_resume_goes_on_where_training_ended(tiny_run, compiled_once, capsys):
     assert after.startswith(before) and len(after.splitlines()) == len(before.splitlines()) + 1 == 5
 
 
+@pytest.mark.slow
 def test_diagnostics_of_each_epoch_are_columns_of_the_log(tiny_data, compiled_once, tmp_path):
     run = str(tmp_path / "run")
     assert main(["train", "2016-small", "--data", str(tiny_data.folder), "--run", run, *SETTINGS, "--diagnostics"]) == 0
@@ -133,6 +134,7 @@ def in_process(args, stderr):
     sys.exit(program(args))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_exits_130_and_keeps_whole_epochs(tiny_recording, compiled_once, tmp_path, how):
     folder = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""The house as docs/design.md draws it: rooms, arrows between them, sizes; `python tests/test_design.py` prints the arrows."""
+"""The house as docs/design.md draws it: rooms, arrows between them, sizes; run as a program it prints the arrows."""
 
 import ast
 import re

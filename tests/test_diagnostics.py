@@ -108,7 +108,7 @@ def test_saturated_gates_are_those_near_0_and_1(made, X):
 
 
 def test_clipped_gates_are_those_whose_gradient_was_larger(made, X):
-    """The gradient of a layer's bias is the sum of its gates' gradients: one step and sequence show these themselves."""
+    """The gradient of a layer's bias is the sum of its gates' gradients: one step and sequence show these."""
     one, two = (
         TWO_LAYERS.replace(n_units=(6,), n_steps=2),
         TWO_LAYERS.replace(n_units=(6,), n_steps=2, grad_clipping=1e-5),
@@ -122,6 +122,7 @@ def test_clipped_gates_are_those_whose_gradient_was_larger(made, X):
     assert "gates_clipped" not in free[1]
 
 
+@pytest.mark.slow
 def test_diagnostics_stand_in_the_result_and_in_a_log_that_asked_for_them(compiled_once, tiny_data, tmp_path):
     recipe = TINY.replace(max_norm=1.0, n_epochs=2)
     rows = list(training.train(recipe, tiny_data, tmp_path / "run", diagnose=True))
@@ -150,6 +151,7 @@ def test_a_log_without_cpu_seconds_is_not_gone_on_with(compiled_once, tiny_data,
         next(training.train(TINY.replace(n_epochs=4), tiny_data, tiny_run, resume=True))
 
 
+@pytest.mark.slow
 def test_errors_in_frame_rise_with_the_distance_and_their_mean_is_the_loss(compiled_once, tiny_data, tmp_path):
     recipe = TINY.replace(n_epochs=12)
     rows = list(training.train(recipe, tiny_data, tmp_path / "run"))
@@ -163,7 +165,7 @@ def test_errors_in_frame_rise_with_the_distance_and_their_mean_is_the_loss(compi
 
 
 def test_baselines_in_frame_are_those_of_a_known_process(tiny_data):
-    """The best prediction of an AR(2), k samples ahead: k times its mean error up to there, less what was there before."""
+    """The best prediction of an AR(2), k samples ahead: k times its mean error up to there, less the one before."""
     found = baselines.losses_in_frame(tiny_data, TWO_LAYERS.n_steps, "valid")
     assert {k: v.shape for k, v in found.items()} == {name: (20,) for name in ("mean", "repeat", "linear")}
     optimum = np.diff([0] + [k * synthetic.ar2_optimum(k) for k in range(1, 21)])

@@ -74,6 +74,7 @@ def test_a_copy_lives_and_has_no_novelty(results):
     assert r["repetition"] > 0.8 * r["repetition_real"]
 
 
+@pytest.mark.slow
 def test_a_part_copied_shows_in_the_lowest_novelty(song, ref):
     mixed = np.concatenate([synthetic.sing(30, seed=13), song[10 * SR : 14 * SR]])
     r = evaluation.evaluate(ref, mixed)
@@ -142,6 +143,7 @@ def test_frechet_distance_of_two_gaussians_is_the_closed_form():
     assert measures.frechet(a, 2 * a - a.mean(0)) == pytest.approx(np.trace(c1))
 
 
+@pytest.mark.slow
 def test_frechet_parts_see_drift(ref, song):
     made = np.concatenate([song, song * 0.02])  # 3 minutes of voice, 3 of whisper
     parts = measures.frechet_parts(ref.heldout, evaluation.standard_timbre(ref, made))
@@ -185,6 +187,7 @@ def test_boundary_clicks_are_one_without_and_large_with():
     assert np.isnan(measures.boundary_clicks(np.zeros(1000), 200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "y, message",
     [(np.zeros(SR), "generated holds 1 s"), (np.zeros((3 * SR, 2)), "one channel"), (np.full(3 * SR, np.nan), "NaN")],
@@ -225,6 +228,7 @@ def stored(tmp_path_factory, widened):
     return path
 
 
+@pytest.mark.slow
 def test_a_stored_voice_is_the_voice_to_the_bit(song, ref, widened, stored, tmp_path):
     evaluation.save_reference(tmp_path / "voice.npz", ref)
     for kept, path in ((widened, stored), (ref, tmp_path / "voice.npz")):
@@ -235,6 +239,7 @@ def test_a_stored_voice_is_the_voice_to_the_bit(song, ref, widened, stored, tmp_
     assert stored.stat().st_size < 60 * 50 * 20 * 4 + 30_000  # 20 numbers every 20 ms, and little else
 
 
+@pytest.mark.slow
 def test_a_voice_is_stored_whole_or_not_at_all(widened, stored, tmp_path, monkeypatch):
     path = tmp_path / "voice.npz"
     path.write_bytes(stored.read_bytes())

@@ -13,7 +13,7 @@ SECONDS = 60
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """`made(name, seconds)`: the real held-out voice, what a recipe makes after a short training, and its run and dataset."""
+    """`made(name, seconds)`: the held-out voice, what a recipe makes after a short training, its run and dataset."""
     folder = tmp_path_factory.mktemp("failures")
     recording = synthetic.write_voice(folder / "voice.wav", SECONDS)
 

@@ -61,6 +61,7 @@ def disk(request, tmp_path, monkeypatch):
         subprocess.run(["umount", "-l", str(made.folder)], check=True)
 
 
+@pytest.mark.slow
 def test_disk_full_during_a_checkpoint_keeps_the_epochs_before_and_resumes_exactly(tiny_data, tiny_run, disk):
     folder = disk.folder / "run"
     started = training.train(TINY, tiny_data, folder)
@@ -201,6 +202,7 @@ def test_a_loss_that_is_no_number_stops_training_and_the_last_good_checkpoint_st
     assert len(run.log()) == 1
 
 
+@pytest.mark.slow
 def test_a_recording_that_changed_since_is_said_and_the_dataset_stays_what_it_was(tmp_path, capsys):
     audio.write(tmp_path / "voice.wav", synthetic.ar2(20000, seed=1), 16000)
     before = np.array(dataset.prepare(tmp_path / "voice.wav", TINY, tmp_path / "data").rows)
@@ -226,6 +228,7 @@ def test_a_recording_that_changes_while_it_is_read_is_refused(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["voice.wav"]
 
 
+@pytest.mark.slow
 def test_a_dataset_prepared_from_something_else_is_refused_on_resuming_and_generating(tmp_path, capsys):
     run = ["--run", str(tmp_path / "run")]
     for seed in (1, 2):
@@ -247,6 +250,7 @@ def test_a_dataset_prepared_from_something_else_is_refused_on_resuming_and_gener
         assert len(said.splitlines()) == 1 and "is not what the run in" in said
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards_changes_nothing(tiny_data, tiny_run, tmp_path, monkeypatch):
     now = [1e9]
 

@@ -73,6 +73,7 @@ def test_world_finds_the_pitch_and_the_voicing_of_a_pulse_train():
     assert rows[:180, features.VOICING].mean() < 0.05
 
 
+@pytest.mark.slow
 def test_world_resynthesis_keeps_pitch_voicing_and_spectrum(song):
     r = recipe("world")
     rows = features.encode(song, r)
@@ -87,6 +88,7 @@ def test_world_resynthesis_keeps_pitch_voicing_and_spectrum(song):
     assert np.abs(apart).mean() * 10 / np.log(10) < 2.0  # dB
 
 
+@pytest.mark.slow
 def test_world_resynthesis_loses_no_voice(song):
     r = recipe("world")
     y = features.decode(steps(features.encode(song, r), r), r)
@@ -121,6 +123,7 @@ def test_log_mel_synthesis_has_the_level_of_the_recording(song):
     assert 20 * np.log10(np.std(y) / np.std(song)) == pytest.approx(0, abs=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["world", "logmel"])
 def test_chunks_do_not_show(name, song, monkeypatch):
     r = recipe(name)

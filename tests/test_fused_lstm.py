@@ -96,6 +96,7 @@ def assert_close(actual, expected, tolerance=2e-6):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -13,16 +13,17 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 from killing import ended
+from tiny import CHANGES
 
 from vocalsynth_utils import audio, runs, synthetic
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 CELL = """
 from pathlib import Path
 from vocalsynth_utils import dataset, recipes, training
-recipe = recipes.get("2016-small").replace(frame_length=20, n_steps=12, n_offsets=1, n_units=(8,), n_batch=8, n_epochs={n_epochs})
+recipe = recipes.get("2016-small").replace(**{changes!r})
 data = dataset.prepare("ar2.wav", recipe, "data")
 rows = list(training.train(recipe, data, {run!r}, resume={resume}))
 """
@@ -39,13 +40,14 @@ def run_cell(client, code):
 @pytest.fixture
 def kernel(tmp_path):
     """`kernel()` starts a new one in a folder with a recording."""
+    from jupyter_client.manager import start_new_kernel
+
     audio.write(tmp_path / "ar2.wav", synthetic.ar2(20000, seed=1), 16000)
     started = []
 
     def start():
-        started.append(
-            start_new_kernel(cwd=str(tmp_path), env=dict(os.environ, PYTHONPATH=str(ROOT)), kernel_name="python3")
-        )
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        started.append(start_new_kernel(cwd=str(tmp_path), env=environment, kernel_name="python3"))
         return started[-1]
 
     yield start
@@ -55,7 +57,8 @@ def kernel(tmp_path):
 
 
 def test_a_kernel_killed_in_mid_training_and_run_again_trains_on_to_the_same_end(kernel, tmp_path):
-    cell = lambda run: CELL.format(run=run, n_epochs=N_EPOCHS, resume=TRAIN_ON.format(run=run))
+    changes = {**CHANGES, "n_epochs": N_EPOCHS}
+    cell = lambda run: CELL.format(run=run, changes=changes, resume=TRAIN_ON.format(run=run))
     manager, client = kernel()
     client.execute(cell("run"))
     deadline = time.monotonic() + 100
@@ -66,9 +69,8 @@ def test_a_kernel_killed_in_mid_training_and_run_again_trains_on_to_the_same_end
     kept = len(runs.Run(tmp_path / "run", None, None).log())
     assert kept < N_EPOCHS
     manager, client = kernel()
-    refused = run_cell(
-        client, CELL.format(run="run", n_epochs=N_EPOCHS, resume=False)
-    )  # the cell as it was, without a word about resuming
+    # the cell as it was, without a word about resuming
+    refused = run_cell(client, CELL.format(run="run", changes=changes, resume=False))
     assert re.fullmatch(rf"ValueError: run holds a run of {kept} epochs; go on with it by .*resume=True.*", refused)
     assert run_cell(client, cell("run")) is None
     assert run_cell(client, cell("whole")) is None
@@ -96,7 +98,7 @@ def listening(pid):
         except OSError:
             pass
     found = []
-    for table, length in (("tcp", 8), ("tcp6", 32)):
+    for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if state == "0A" and rest[5] in inodes:

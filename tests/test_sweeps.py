@@ -361,6 +361,7 @@ def test_the_figure_shows_each_setting_beside_the_best_baseline(swept):
     assert (out / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated_and_new_points_are_added(swept, here, trained_here):
     path, out = swept
     made, _ = trained_here
@@ -377,6 +378,7 @@ def test_a_finished_run_is_not_repeated_and_new_points_are_added(swept, here, tr
     assert len(list((out / "data").glob("raw-*"))) == 1  # one dataset for them all
 
 
+@pytest.mark.slow
 def test_a_run_whose_outcome_is_missing_ends_without_training(swept, here):
     """A sweep that dies after training, or that asks for another evaluation, takes up what there is."""
     path, out = swept
@@ -390,6 +392,7 @@ def test_a_run_whose_outcome_is_missing_ends_without_training(swept, here):
     assert {**again, "generation_x_real_time": 0} == {**measured, "generation_x_real_time": 0}
 
 
+@pytest.mark.slow
 def test_divergence_is_a_result_and_a_failure_is_said_at_the_end(tmp_path, here, trained_here, capsys):
     path = write(
         tmp_path / "s.toml",

@@ -47,6 +47,7 @@ def test_scheduled_sampling_changes_training_from_the_second_epoch(quick_trainin
     assert with_it[0]["train_loss"] == without[0]["train_loss"] and with_it[1]["train_loss"] != without[1]["train_loss"]
 
 
+@pytest.mark.slow
 def test_free_steps_train_on_the_error_of_free_running(tiny_data, X, compiled):
     """The training loss against a loop that feeds back frame by frame."""
     recipe, n_free = TINY.replace(free_steps=5, learning_rate=1e-12), 5
@@ -61,6 +62,7 @@ def test_free_steps_train_on_the_error_of_free_running(tiny_data, X, compiled):
     assert float(made.train(X)) == pytest.approx(errors.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_passes_through_the_feedback(tiny_data, X):
     network = model.build_network(TINY, tiny_data.n_features, tiny_data.scaling)
     x = T.constant(X[:, :-1])
@@ -90,6 +92,7 @@ def test_free_running_error_is_that_of_generation(tiny_data, X, compiled):
     assert made.free(X, 7) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_kept_is_the_one_of_the_lowest_free_running_error(compiled_once, tiny_data, tmp_path):
     recipe = TINY.replace(best_by="free_run", n_epochs=6, learning_rate=0.05)
     rows = list(training.train(recipe, tiny_data, tmp_path / "run"))

@@ -161,6 +161,12 @@ def test_patience_ends_training(quick_training, tiny_data, tmp_path):
     assert len(rows) == 3
 
 
+def test_however_little_time_there_is_the_epoch_in_which_it_is_over_is_trained(quick_training, tiny_data, tmp_path):
+    assert len(list(training.train(TINY, tiny_data, tmp_path / "run", minutes=1e-12))) == 1
+    assert len(list(training.train(TINY, tiny_data, tmp_path / "run", resume=True, minutes=1e-12))) == 0
+    assert len(runs.open_run(tmp_path / "run").log()) == 1
+
+
 def test_cosine_schedule_rises_and_falls():
     recipe = TINY.replace(schedule="cosine", warmup=10)
     rates = [training.schedule(recipe, u, 100) for u in range(100)]

@@ -182,7 +182,7 @@ def train(
         probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
-            if time.monotonic() > deadline or _out_of_patience(rows, recipe):
+            if rows and (time.monotonic() > deadline or _out_of_patience(rows, recipe)):
                 break
             row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
             if row is None:

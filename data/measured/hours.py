@@ -1,4 +1,4 @@
-"""What becomes of an hour, with frames alone kept within the voice, and with rejection sampling and the state reset at pauses.
+"""What becomes of an hour: with limits on frames alone, and with rejection sampling and the state reset at pauses.
 
     python data/measured/hours.py RUN RUN ... > data/measured/hours.json
 

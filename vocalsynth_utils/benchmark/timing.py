@@ -49,11 +49,10 @@ class Worker:
         return json.loads(line)
 
     def step(self):
-        """One step; returns and keeps {cpu_s, wall_s, rss_mb}."""
+        """One step, kept in `steps` as {cpu_s, wall_s, rss_mb}."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         self.steps.append(self._read())
-        return self.steps[-1]
 
     def median(self, key):
         """Median over all steps but the first, which touches fresh memory."""
@@ -120,14 +119,17 @@ def _paired_ratio(one, other, key):
     return float(np.median([a[key] / b[key] for a, b in zip(one.steps[1:], other.steps[1:])]))
 
 
-def bench_compile(shape):
-    """Seconds from starting Python to a compiled training function, with nothing cached and with everything cached."""
+def bench_compile(shape, scan_environment=None):
+    """Seconds from starting Python to a compiled training function: nothing cached, everything cached, and of scan."""
+    found = {}
     with tempfile.TemporaryDirectory() as cache:
-        environment = {"THEANO_FLAGS": _flags(f"base_compiledir={cache}"), "VOCALSYNTH_CACHE": cache}
-        workers = [Worker("fused", parse_shape(shape), environment=environment) for _ in range(2)]
-        for worker in workers:
-            worker.close()
-        return {"cold_s": workers[0].ready_s, "warm_s": workers[1].ready_s}
+        ours = {"THEANO_FLAGS": _flags(f"base_compiledir={cache}"), "VOCALSYNTH_CACHE": cache}
+        for name, environment in {"cold_s": ours, "warm_s": ours, "scan_cold_s": scan_environment}.items():
+            if environment is not None:
+                worker = Worker("fused" if environment is ours else "scan", parse_shape(shape), environment=environment)
+                worker.close()
+                found[name] = worker.ready_s
+    return found
 
 
 def _flags(*more):
@@ -138,35 +140,23 @@ def scan_environment(cache):
     """Environment in which Theano compiles in C, with the package's OpenBLAS, into the folder `cache`."""
     import scipy_openblas32
 
-    blas = scipy_openblas32.get_lib_dir()
     functions = "sgemm", "dgemm", "sgemv", "dgemv", "sger", "dger", "sdot", "ddot"
     names = " ".join(f"-D{name}_=scipy_{name}_" for name in functions)
-    flags = (
-        "cxx=g++",
-        f"base_compiledir={cache}",
-        "tensor.local_elemwise_fusion=True",
-        "reoptimize_unpickled_function=False",
-        "optimizer_excluding=openblas_products:openblas_bias:fused_column_sums",
-        f"blas.ldflags=-L{blas} -lscipy_openblas",
-        f"gcc.cxxflags=-march=native {names}",
-    )
-    return {"PYTHONHASHSEED": "0", "THEANO_FLAGS": _flags(*flags)}
+    plain = f"cxx=g++,base_compiledir={cache},tensor.local_elemwise_fusion=True,reoptimize_unpickled_function=False"
+    without = "optimizer_excluding=openblas_products:openblas_bias:fused_column_sums"
+    linked = f"blas.ldflags=-L{scipy_openblas32.get_lib_dir()} -lscipy_openblas,gcc.cxxflags=-march=native {names}"
+    return {"PYTHONHASHSEED": "0", "THEANO_FLAGS": _flags(plain, without, linked)}
 
 
 def bench_generate(shape, frames=100):
     """Frames per second of free running, beside what reading all weights once per frame would allow."""
-    sizes = parse_shape(shape)
-    worker = Worker("generate", sizes)
+    worker = Worker("generate", parse_shape(shape))
     read = Worker("memory", {"n_bytes": worker.built["weights"]})
     interleaved({"generate": worker, "memory": read}, frames)
-    return {
-        "frames_per_s": 1 / worker.median("wall_s"),
-        "bandwidth_frames_per_s": 1 / read.median("wall_s"),
-        "ratio": _paired_ratio(read, worker, "wall_s"),
-        "weights_mb": worker.built["weights"] / 1e6,
-        "bandwidth_gb_per_s": worker.built["weights"] / read.median("wall_s") / 1e9,
-        "rss_mb": worker.median("rss_mb"),
-    }
+    frame_s, read_s, n_bytes = worker.median("wall_s"), read.median("wall_s"), worker.built["weights"]
+    speed = {"frames_per_s": 1 / frame_s, "bandwidth_frames_per_s": 1 / read_s}
+    sizes = {"weights_mb": n_bytes / 1e6, "bandwidth_gb_per_s": n_bytes / read_s / 1e9}
+    return {**speed, "ratio": _paired_ratio(read, worker, "wall_s"), **sizes, "rss_mb": worker.median("rss_mb")}
 
 
 def bench_prepare(seconds, repeats=3):
@@ -190,7 +180,7 @@ def bench_prepare(seconds, repeats=3):
 
 
 def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
-    """All benchmarks: dict of ``train[shape]`` (`bench_train`), ``compile``, ``generate``, ``prepare`` and ``machine``.
+    """All benchmarks (s, MB, frames/s): dict of ``train[shape]``, ``compile``, ``generate``, ``prepare``, ``machine``.
 
     Parameters
     ----------
@@ -200,24 +190,14 @@ def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
         Timed steps of each program in each comparison.
     scan, quick : bool
         Time stock Lasagne too, which compiles for minutes; a tiny network, to see whether it works and not how fast.
-
-    Returns
-    -------
-    dict
-        Seconds, megabytes, frames per second.
     """
     if quick:
         shapes, repeats, scan = QUICK_SHAPES, 2, False
     found = {"machine": machine(), "train": {}}
     with tempfile.TemporaryDirectory() as cache:
         environment = scan_environment(cache) if scan else None
-        found["compile"] = bench_compile(shapes[0])
-        if scan:
-            worker = Worker("scan", parse_shape(shapes[0]), environment=environment)
-            worker.close()
-            found["compile"]["scan_cold_s"] = worker.ready_s
-        for shape in shapes:
-            found["train"][shape] = bench_train(shape, repeats, environment)
+        found["compile"] = bench_compile(shapes[0], environment)
+        found["train"] = {shape: bench_train(shape, repeats, environment) for shape in shapes}
     found["generate"] = bench_generate(shapes[0], frames=5 if quick else 100)
     found["prepare"] = bench_prepare(1500 if quick else 3 * 3600)
     return found
@@ -226,42 +206,32 @@ def bench(shapes=SHAPES, repeats=7, scan=True, quick=False):
 def machine():
     """What the numbers were measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else "unknown",
-        "cores": os.cpu_count(),
-        "openblas_kernels": native.kernels(),
-        "load": os.getloadavg()[0],
-        "torch": bool(importlib.util.find_spec("torch")),
-    }
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    hardware = {"cpu": cpu, "cores": os.cpu_count(), "openblas_kernels": native.kernels()}
+    return {**hardware, "load": os.getloadavg()[0], "torch": bool(importlib.util.find_spec("torch"))}
 
 
 def table(found):
     """`bench`'s result as text."""
     train = found["train"]
-    lines = [
-        "{cpu}, {cores} cores, OpenBLAS kernels {openblas_kernels}, load {load:.1f}".format(**found["machine"]),
-        "",
-        "training step, CPU seconds on one thread: median +- spread",
-    ]
+    title = "{cpu}, {cores} cores, OpenBLAS kernels {openblas_kernels}, load {load:.1f}"
+    lines = [title.format(**found["machine"]), "", "training step, CPU seconds on one thread: median +- spread"]
     columns = "fused", "gemm_floor", "scan", "torch", "torch_tuned"
     names = [name for name in columns if any(f"{name}_cpu_s" in times for times in train.values())]
     lines.append("inputs/units/steps/batch".ljust(26) + "".join(name.rjust(18) for name in names))
-    lines += [
-        shape.ljust(26) + "".join(_cell(times, name).rjust(18) for name in names) for shape, times in train.items()
-    ]
+    for shape, times in train.items():
+        lines.append(shape.ljust(26) + "".join(_cell(times, name).rjust(18) for name in names))
     for shape, times in train.items():
         ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in times["ratios"].items())
         speed = f"{times['fused_rss_mb']:.0f} MB, {times['gflops']:.0f} GFLOPS in the products"
         lines.append(f"{shape.ljust(26)}{speed}; {ratios}")
-    lines += [
-        "",
-        "compile, s:   " + ", ".join(f"{k[:-2]} {v:.1f}" for k, v in found["compile"].items()),
-        "generate:     {frames_per_s:.1f} frames/s, bandwidth allows {bandwidth_frames_per_s:.1f} "
-        "({bandwidth_gb_per_s:.1f} GB/s): {ratio:.2f}".format(**found["generate"]),
-        "prepare:      {recording_s:.0f} s of audio in {prepare_s:.2f} s, copying the file {copy_s:.2f} s: "
-        "{ratio:.1f} times".format(**found["prepare"]),
-    ]
+    compiled = ", ".join(f"{name[:-2]} {seconds:.1f}" for name, seconds in found["compile"].items())
+    generated = "generate:     {frames_per_s:.1f} frames/s, bandwidth allows {bandwidth_frames_per_s:.1f} "
+    generated += "({bandwidth_gb_per_s:.1f} GB/s): {ratio:.2f}"
+    prepared = "prepare:      {recording_s:.0f} s of audio in {prepare_s:.2f} s, "
+    prepared += "copying the file {copy_s:.2f} s: {ratio:.1f} times"
+    lines += ["", f"compile, s:   {compiled}"]
+    lines += [generated.format(**found["generate"]), prepared.format(**found["prepare"])]
     return "\n".join(lines)
 
 

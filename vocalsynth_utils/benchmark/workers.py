@@ -1,10 +1,11 @@
 """One process for each thing that `bench` times: ``python -m vocalsynth_utils.benchmark.workers KIND JSON``.
 
-Each function returns a step to be timed.  A worker builds its subject once, says on standard output what that took, and
-then does one step for each line it reads: so steps of several workers can be interleaved, and each has a peak memory of
-its own.  Each imports what it needs itself: PyTorch's memory is measured without Theano's.
+Each function returns a step to be timed.  A worker builds its subject once, says so on standard output, and then does
+one step for each line it reads: so steps of several workers can be interleaved, and each has a peak memory of its own.
+Each imports what it needs itself: PyTorch's memory is measured without Theano's.
 """
 
+import functools
 import json
 import resource
 import sys
@@ -94,17 +95,16 @@ def gemm(n_inputs, n_units, n_steps, n_batch):
         products += [(rows, gates, n_units, right)]  # and that of h
         products += [(rows, gates, below, right)] if k else []  # the gradient of x
     products += [(rows, n_units, n_inputs, plain), (n_units, rows, n_inputs, left), (rows, n_inputs, n_units, right)]
-    arrays = {}
 
-    def matrix(role, n_rows, n_columns, transposed=False):
-        key = (role, n_columns, n_rows) if transposed else (role, n_rows, n_columns)
-        if key not in arrays:
-            arrays[key] = np.full(key[1:], 0.5, np.float32)
-        return arrays[key].T if transposed else arrays[key]
+    @functools.cache
+    def matrix(role, n_rows, n_columns, transposed):
+        if transposed:
+            return matrix(role, n_columns, n_rows, False).T
+        return np.full((n_rows, n_columns), 0.5, np.float32)
 
     def step():
-        for m, k, n, (A_transposed, B_transposed) in products:
-            native.product(matrix("A", m, k, A_transposed), matrix("B", k, n, B_transposed), out=matrix("C", m, n))
+        for m, k, n, (A_turned, B_turned) in products:
+            native.product(matrix("A", m, k, A_turned), matrix("B", k, n, B_turned), out=matrix("C", m, n, False))
 
     step.flops = sum(2 * m * k * n for m, k, n, _ in products)
     return step
@@ -146,19 +146,14 @@ def memory(n_bytes):
 
 def main(kind, options):
     """Serve one subject over standard input and output."""
-    started = time.perf_counter()
     step = {f.__name__: f for f in (fused, scan, torch, gemm, generate, memory)}[kind](**options)
-    report(ready_s=time.perf_counter() - started, flops=getattr(step, "flops", 0), weights=getattr(step, "weights", 0))
+    print(json.dumps({name: getattr(step, name, 0) for name in ("flops", "weights")}), flush=True)
     for _ in sys.stdin:
         cpu, wall = time.process_time(), time.perf_counter()
         step()
         rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        report(cpu_s=time.process_time() - cpu, wall_s=time.perf_counter() - wall, rss_mb=rss_mb)
-
-
-def report(**values):
-    """One line of JSON to whoever started this process."""
-    print(json.dumps(values), flush=True)
+        took = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "rss_mb": rss_mb}
+        print(json.dumps(took), flush=True)
 
 
 if __name__ == "__main__":

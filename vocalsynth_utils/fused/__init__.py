@@ -9,14 +9,5 @@ from .mixture_ops import MAX_MIXTURES, MixtureDraw, MixtureNLL
 from .squared_error import SquaredError
 from .update_ops import FusedUpdate, SquaredSum
 
-__all__ = [
-    "FusedLSTMLayer",
-    "FusedUpdate",
-    "MAX_MIXTURES",
-    "MixtureDraw",
-    "MixtureNLL",
-    "ScanLSTMLayer",
-    "SquaredError",
-    "SquaredSum",
-    "lstm_layer",
-]
+__all__ = ["FusedLSTMLayer", "FusedUpdate", "MAX_MIXTURES", "MixtureDraw", "MixtureNLL"]
+__all__ += ["ScanLSTMLayer", "SquaredError", "SquaredSum", "lstm_layer"]

@@ -32,12 +32,6 @@ def times_gates(x, W, out):
     native.product(x, together, out=out)
 
 
-def gates_times(dz, W, out):
-    """The sum over gates of ``dz (n_rows, n_units) @ W.T`` into `out` (n_rows, n_inputs)."""
-    for gate, part in enumerate(_by_gate(dz)):
-        native.product(part, W[gate].T, out=out, add=gate > 0)
-
-
 def weight_gradients(x, dz, out, add=False):
     """``x.T (n_inputs, n_rows) @ dz`` of each gate into the four of `out`, each (n_inputs, n_units)."""
     if add or len(x) < ROWS_TO_COPY_FOR:
@@ -84,7 +78,8 @@ class InputGradient(theano.Op):
         d_gates, W_in = np.ascontiguousarray(inputs[0]), inputs[1:]
         n_inputs = W_in[0].shape[0]
         d_x = native.output(output_storage[0], d_gates.shape[:2] + (n_inputs,), d_gates.dtype)
-        gates_times(d_gates.reshape(-1, d_gates.shape[2]), W_in, d_x.reshape(-1, n_inputs))
+        for gate, part in enumerate(_by_gate(d_gates.reshape(-1, d_gates.shape[2]))):
+            native.product(part, W_in[gate].T, out=d_x.reshape(-1, n_inputs), add=gate > 0)
 
     def infer_shape(self, node, shapes):
         return [(shapes[0][0], shapes[0][1], shapes[1][0])]

@@ -28,6 +28,7 @@ from .lstm_ops import FusedLSTM
 FORMS = ("textbook", "lasagne-0.1")
 KINDS = {nonlinearities.tanh: 0, nonlinearities.rectify: 1, nonlinearities.sigmoid: 2, nonlinearities.identity: 3}
 GATES = ("ingate", "forgetgate", "cell", "outgate")
+PREFIXES = ("W_in_to_", "W_hid_to_", "b_")  # of the parameters that each gate has
 
 
 class _StatefulLSTMLayer(LSTMLayer):
@@ -62,18 +63,9 @@ class _StatefulLSTMLayer(LSTMLayer):
     def run(self, input, hid_init=None, cell_init=None, **kwargs):
         """Run over a sequence from a given state; of `input`, axes past the third are flattened into the third.
 
-        Parameters
-        ----------
-        input : expression of shape (n_batch, n_steps, n_inputs)
-            Cheapest when time-major in memory, i.e. a transposed (n_steps, n_batch, n_inputs).
-        hid_init, cell_init : expression of shape (n_batch, n_units), optional
-            The state before the first step; by default the layer's own.
-
-        Returns
-        -------
-        hid : expression of shape (n_batch, n_steps, n_units)
-        hid_final, cell_final : expression of shape (n_batch, n_units)
-            The state after the last step.
+        Expressions: `input` (n_batch, n_steps, n_inputs), cheapest as a transposed (n_steps, n_batch, n_inputs), and
+        the state before the first step, (n_batch, n_units) each, by default the layer's own.  Returned are hid
+        (n_batch, n_steps, n_units), and hid_final and cell_final (n_batch, n_units) after the last step.
         """
         if input.ndim > 3:
             input = T.flatten(input, 3)
@@ -135,15 +127,16 @@ class FusedLSTMLayer(_StatefulLSTMLayer):
         if set(gates.values()) != {nonlinearities.sigmoid}:
             raise ValueError(f"{', '.join(gates)} must be sigmoid; for another nonlinearity use ScanLSTMLayer")
         if not {self.nonlinearity, cell} <= set(KINDS):
-            raise ValueError(
-                f"nonlinearity is {self.nonlinearity}, the cell's {cell}; must be tanh, rectify, sigmoid or identity "
-                "of lasagne.nonlinearities; for another use ScanLSTMLayer"
+            given = f"nonlinearity is {self.nonlinearity}, the cell's {cell}"
+            remedy = (
+                "must be tanh, rectify, sigmoid or identity of lasagne.nonlinearities; for another use ScanLSTMLayer"
             )
+            raise ValueError(f"{given}; {remedy}")
 
     def recurrence(self, x, hid_init, cell_init):
         kinds = KINDS[self.nonlinearity_cell], KINDS[self.nonlinearity]
         op = FusedLSTM(self.peepholes, self.form, *kinds, self.gradient_steps, self.grad_clipping)
-        gates = [param for prefix in ("W_in_to_", "W_hid_to_", "b_") for param in self._gate_params(prefix)]
+        gates = [param for prefix in PREFIXES for param in self._gate_params(prefix)]
         hid, cell, _ = op(x, *gates, *self._peephole_params(), hid_init, cell_init)
         return hid, cell
 
@@ -152,9 +145,7 @@ class ScanLSTMLayer(_StatefulLSTMLayer):
     """The same layer as a loop of Theano's own Ops: `FusedLSTMLayer`'s reference, any nonlinearity, any device."""
 
     def recurrence(self, x, hid_init, cell_init):
-        W_in, W_hid, b = (
-            T.concatenate(self._gate_params(prefix), axis=-1) for prefix in ("W_in_to_", "W_hid_to_", "b_")
-        )
+        W_in, W_hid, b = (T.concatenate(self._gate_params(prefix), axis=-1) for prefix in PREFIXES)
         inside = self.form == "textbook"
 
         def step(z, cell, hid, W_hid, w_ci=0, w_cf=0, w_co=0):
@@ -169,14 +160,8 @@ class ScanLSTMLayer(_StatefulLSTMLayer):
             o = self.nonlinearity_outgate(o + peephole) if inside else self.nonlinearity_outgate(o) + peephole
             return cell, o * self.nonlinearity(cell)
 
-        (cell, hid), _ = theano.scan(
-            step,
-            sequences=T.dot(x, W_in) + b,
-            outputs_info=[cell_init, hid_init],
-            non_sequences=[W_hid] + self._peephole_params(),
-            truncate_gradient=self.gradient_steps,
-            strict=True,
-        )
+        z, start, weights = T.dot(x, W_in) + b, [cell_init, hid_init], [W_hid] + self._peephole_params()
+        (cell, hid), _ = theano.scan(step, z, start, weights, truncate_gradient=self.gradient_steps, strict=True)
         return hid, cell
 
 

@@ -33,7 +33,6 @@ SIZES = "n_steps n_batch n_inputs n_units gradient_steps cell_kind hid_kind peep
 _threads = 1
 _local = threading.local()
 long = ctypes.c_long
-byref = ctypes.byref  # a structure as a C function takes it
 
 
 class Lstm(ctypes.Structure):
@@ -44,15 +43,6 @@ class Lstm(ctypes.Structure):
 
 class BuildError(RuntimeError):
     """The library cannot be built on this machine; the message says why."""
-
-
-def compiler():
-    """Command of the C++ compiler, a list of words: $CXX, or the first usual one on the PATH; else BuildError."""
-    for candidate in (os.environ.get("CXX", ""), "g++", "clang++", "c++"):
-        words = shlex.split(candidate)
-        if words and shutil.which(words[0]):
-            return words
-    raise BuildError("no C++ compiler found: install g++ (or clang++), or name one in CXX")
 
 
 def build():
@@ -68,7 +58,10 @@ def build():
     blas = scipy_openblas32.get_lib_dir()
     flags = shlex.split(os.environ.get("VOCALSYNTH_CXXFLAGS", FLAGS))
     link = [f"-L{blas}", "-lscipy_openblas", f"-Wl,-rpath,{blas}"]
-    command = compiler()
+    commands = [shlex.split(candidate) for candidate in (os.environ.get("CXX", ""), "g++", "clang++", "c++")]
+    command = next((words for words in commands if words and shutil.which(words[0])), None)
+    if command is None:
+        raise BuildError("no C++ compiler found: install g++ (or clang++), or name one in CXX")
     sources = sorted(SOURCES.glob("*.cpp"))
     version = subprocess.run(command + ["--version"], capture_output=True, text=True).stdout
     digest = hashlib.sha256(repr((command, version, flags, link, scipy_openblas32.__version__, _cpu())).encode())
@@ -167,19 +160,15 @@ def output(storage, shape, dtype):
     return held
 
 
-def function(name, dtype):
-    """A function of the library for arrays of `dtype`, e.g. ``function("rmsprop", "float32")``."""
-    return getattr(library(), f"{name}_{'f64' if np.dtype(dtype).char == 'd' else 'f32'}")
-
-
 def call(name, dtype, *arguments):
-    """The result of ``function(name, dtype)`` on Python's values.
+    """The result of the library's function for arrays of `dtype`, e.g. ``call("rmsprop", "float32", ...)``.
 
     An array goes as its address and None as a null pointer, an integer as long, a float as `dtype`, a list of arrays
-    or of integers as a C array of these, the sizes of an LSTM by reference.
+    or of integers as a C array of these, a structure by reference.
     """
-    convert = _AS_DOUBLE if np.dtype(dtype).char == "d" else _AS_FLOAT
-    return function(name, dtype)(*[convert[type(value)](value) for value in arguments])
+    convert, ending = (_AS_DOUBLE, "f64") if np.dtype(dtype).char == "d" else (_AS_FLOAT, "f32")
+    by_type = [convert.get(type(value), ctypes.byref)(value) for value in arguments]
+    return getattr(library(), f"{name}_{ending}")(*by_type)
 
 
 def _array_of(values):
@@ -198,7 +187,7 @@ def pointers(arrays):
 
 
 _WHOLE = dict.fromkeys((int, bool, np.int64), long)
-_AS_FLOAT = {**_WHOLE, float: ctypes.c_float, np.ndarray: pointer, type(None): pointer, list: _array_of, Lstm: byref}
+_AS_FLOAT = {**_WHOLE, float: ctypes.c_float, np.ndarray: pointer, type(None): pointer, list: _array_of}
 _AS_DOUBLE = {**_AS_FLOAT, float: ctypes.c_double}
 
 

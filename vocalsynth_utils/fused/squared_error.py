@@ -36,7 +36,9 @@ class SquaredError(theano.Op):
         prediction, target = (native.rows_contiguous(v[(None,) * (3 - v.ndim)]) for v in inputs)
         gradient, dtype = None, prediction.dtype
         if getattr(node.outputs[1], "clients", True):  # a validation function asks for the value alone
-            gradient = self._gradient(inputs[0], output_storage[1]).reshape(prediction.shape)
+            if self.inplace and inputs[0].flags.carray:
+                output_storage[1][0] = inputs[0]
+            gradient = native.output(output_storage[1], inputs[0].shape, dtype).reshape(prediction.shape)
         else:
             output_storage[1][0] = np.empty((0,) * inputs[0].ndim, dtype)
         arrays = prediction, target, gradient
@@ -44,12 +46,6 @@ class SquaredError(theano.Op):
         factor, threads = 2 / prediction.size, native.num_threads()
         total = native.call("squared_error", dtype, *prediction.shape, *arrays, strides, factor, threads)
         output_storage[0][0] = np.asarray(total / prediction.size, dtype)
-
-    def _gradient(self, prediction, storage):
-        """The array the gradient goes to: the prediction's own memory, or one like it."""
-        if self.inplace and prediction.flags.carray:
-            storage[0] = prediction
-        return native.output(storage, prediction.shape, prediction.dtype)
 
     def infer_shape(self, node, shapes):
         return [(), shapes[0]]

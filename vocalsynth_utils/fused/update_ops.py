@@ -58,9 +58,7 @@ class FusedUpdate(theano.Op):
 class FusedProductUpdate(theano.Op):
     """The update, in place, of parameters whose gradients are blocks of columns of one product A.T D.
 
-    The gradient never exists as a whole: a slab of its rows at a time is taken and used up while it lies in the cache,
-    which saves an array of the parameters' size and the way to memory and back.
-
+    The gradient never exists as a whole: a slab of its rows at a time is taken and used up while it lies in the cache.
     Inputs: A (..., n_rows) and D (..., n_params * n_columns), five numbers as for `FusedUpdate`, then the parameters
     (n_rows, n_columns), then the first states of all, then the second.  Outputs: parameters and states.
     """

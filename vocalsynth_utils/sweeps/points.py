@@ -1,7 +1,4 @@
-"""A sweep as data: what its TOML file asks for, and the recipes that come of it, all checked before anything runs.
-
-docs/sweeps.md shows what goes into the file.
-"""
+"""A sweep as data: what its TOML file asks for, and the recipes that come of it, all checked before anything runs."""
 
 import dataclasses
 import hashlib
@@ -25,6 +22,7 @@ else:
 
 MAX_RUNS = 10_000
 DIGITS = 12  # of an identity
+KINDS = {field.name: field.type for field in dataclasses.fields(Recipe)}
 NOT_FIELDS = {"seed": "use the key seeds", "name": "use the key recipe", "purpose": "it changes nothing"}
 
 
@@ -101,9 +99,9 @@ def _points(table, fixed, cases, varied, seeds):
         twice = sorted(set(case) & set(changes))
         if twice:
             raise ValueError(f"{twice[0]} is in a case and in the grid or search; keep one of them")
-        here = _point({**label, **case, **changes})
+        here = named({**label, **case, **changes})
         try:
-            for recipe in _recipes(table.get("recipe"), {**fixed, **case, **changes}, seeds):
+            for recipe in _recipes({"recipe": table.get("recipe"), **fixed, **case, **changes}, seeds):
                 found.setdefault((recipe, *label.values()), label)
         except Contradiction as error:
             if not table.get("skip_contradictions"):
@@ -114,18 +112,15 @@ def _points(table, fixed, cases, varied, seeds):
     if not found:
         raise ValueError(f"every point contradicts itself; the first: {skipped[0]}")
     names = dict.fromkeys(name for changes in (*(case for _, case in cases), *varied) for name in changes)
-    value = lambda recipe, name: as_text(recipe.name if name == "recipe" else getattr(recipe, name))
-    points = (
-        Point(recipe, {**label, **{name: value(recipe, name) for name in names}})
-        for (recipe, *_), label in found.items()
-    )
-    return tuple(points), tuple(skipped)
+    values = lambda r: {name: as_text(r.name if name == "recipe" else getattr(r, name)) for name in names}
+    points = tuple(Point(recipe, {**label, **values(recipe)}) for (recipe, *_), label in found.items())
+    return points, tuple(skipped)
 
 
 def identity(recipe, *beside):
     """What a run is, as a short text that is the same for the same recipe and the same plain data `beside`."""
     # fields at their defaults do not count: one that is added later leaves the runs made before it what they are
-    values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(Recipe) if f.name not in ("name", "purpose")}
+    values = {name: getattr(recipe, name) for name in KINDS if name not in ("name", "purpose")}
     changed = {name: value for name, value in values.items() if value != getattr(Recipe, name)}
     return digest([changed, *beside])
 
@@ -142,12 +137,8 @@ def as_text(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def named(point):
-    """A point, for a message."""
-    return _point({**point.swept, "seed": point.recipe.seed})
-
-
-def _point(values):
+def named(values):
+    """A point of these values, for a message."""
     return "point " + ", ".join(f"{name}={_short(as_text(value))}" for name, value in values.items())
 
 
@@ -155,10 +146,9 @@ def _short(text):
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _recipes(base, changes, seeds):
+def _recipes(changes, seeds):
     """A point's recipe with each seed."""
-    changes = dict(changes)
-    base = changes.pop("recipe", base)
+    base = changes.pop("recipe")
     if base is None:
         raise ValueError('no recipe is named; write recipe = "2016-small", or another name from `recipes`')
     recipe = get(base).replace(**changes)
@@ -187,14 +177,13 @@ def _search(table):
     if not isinstance(fields, dict) or not fields:
         example = "as in learning_rate = {low = 1e-4, high = 0.1, log = true}"
         raise ValueError(f"random.fields must be a table of lists or ranges, {example}")
-    fields = _fields(fields, "random.fields")
-    for name, values in fields.items():
+    for name, values in _fields(fields, "random.fields").items():
         _check_range(name, values)
 
     def draws(i):
         # a generator for each run and field, so that more of either leave the draws made before as they were
         rngs = {name: np.random.default_rng([seed, i, zlib.crc32(name.encode())]) for name in fields}
-        return {name: _draw(rngs[name], values, _kind(name)) for name, values in fields.items()}
+        return {name: _draw(rngs[name], values, KINDS.get(name)) for name, values in fields.items()}
 
     return map(draws, range(n_runs)), n_runs
 
@@ -220,7 +209,7 @@ def _check_range(name, values):
         raise ValueError(f"{here} must be a list of values or a range, as in {{low = 1e-4, high = 0.1, log = true}}")
     for key in values:
         check_known(f"key of random.fields.{name}", key, ("low", "high", "log"))
-    kind = _kind(name)
+    kind = KINDS.get(name)  # None for the recipe's name
     if kind not in (int, float):
         raise ValueError(f"{here}: only numbers have ranges; give a list")
     ends = [values.get("low"), values.get("high")]
@@ -250,18 +239,12 @@ def _cases(table):
 
 def _fields(table, where):
     """A table of recipe fields; ValueError on a name that is none, or not one to be swept."""
-    known = [f.name for f in dataclasses.fields(Recipe) if f.name not in NOT_FIELDS]
-    known += [] if where == "set" else ["recipe"]
+    known = [name for name in KINDS if name not in NOT_FIELDS] + ([] if where == "set" else ["recipe"])
     for name in table:
         if name in NOT_FIELDS:
             raise ValueError(f"{where}.{name} cannot be set here; {NOT_FIELDS[name]}")
         check_known(f"recipe field in {where}", name, known)
     return dict(table)
-
-
-def _kind(name):
-    """A field's type; None for the recipe's name."""
-    return next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)
 
 
 def _number(value, least=0, most=math.inf):

@@ -24,8 +24,7 @@ def row(point, folder, ended):
     """One run as a row of the table, a dict; `ended` is from `worker.outcome`.
 
     Errors are squared errors / variance of the best epoch, beside those of the predictors that learn nothing, of which
-    ``baseline`` names the best; losses are / variance, of the last epoch and of the worst.  What evaluate.json measured,
-    and the diagnostics of result.json, are there where there are any; None where there is no number.
+    ``baseline`` names the best; losses are / variance, of the last epoch and of the worst.  None where there is none.
     """
     ended = ended or {"status": "waiting"}
     files = [folder / name for name in ("result.json", "evaluate.json")]
@@ -42,8 +41,7 @@ def row(point, folder, ended):
         "epochs": len(log),
         "best_epoch": result.get("best_epoch"),
         "n_parameters": ended.get("n_parameters"),
-        SCORE: result.get(SCORE),
-        "test_error_over_variance": result.get("test_error_over_variance"),
+        **{name: result.get(name) for name in (SCORE, "test_error_over_variance")},
         "baseline": best,
         "best_baseline": baselines.get(best),
         **{f"{name}_baseline": baselines.get(name) for name in ("mean", "repeat", "linear")},
@@ -97,12 +95,6 @@ def write_curves(rows, folder, path):
                 writer.writerow((name, r["epoch"], *(f"{r[loss] / unit:.6g}" for loss in CURVES[1:])))
 
 
-def write_figure(rows, path):
-    """Draw `figure` into a PNG file, whole or not at all."""
-    with storage.atomic(path, "wb") as file:
-        figure(rows).savefig(file, format="png", dpi=110)
-
-
 def read_table(path):
     """The rows of a sweep's table.csv: dicts, numbers as numbers (swept values stay text), None for an empty cell."""
     with open(path, newline="") as file:
@@ -112,13 +104,10 @@ def read_table(path):
 
 
 def read_curves(path, rows, name="case"):
-    """A sweep's learning curves by setting, from its curves.csv and the rows of its table.
+    """A sweep's learning curves by setting, from its curves.csv and the rows of its table: dict of str to list of dict.
 
-    Returns
-    -------
-    dict of str to list of dict
-        For each value of the field `name`, and each seed, ``epoch``, ``train_loss`` and ``valid_loss`` / variance,
-        arrays of shape (n_epochs,).
+    For each value of the field `name`, and each seed, ``epoch``, ``train_loss`` and ``valid_loss`` / variance, arrays
+    of shape (n_epochs,).
     """
     curves, found = {}, {}
     with open(path, newline="") as file:
@@ -143,10 +132,8 @@ def fields(rows):
     names = _swept(rows)
     if "case" not in names:
         return names
-    by_case = {}
-    for r in rows:
-        by_case.setdefault(r["case"], []).append(r)
-    return ["case"] + [n for n in names[1:] if any(len({r[n] for r in group}) > 1 for group in by_case.values())]
+    n_cases = len({r["case"] for r in rows})
+    return ["case"] + [n for n in names[1:] if len({(r["case"], r[n]) for r in rows}) > n_cases]
 
 
 def _swept(rows):
@@ -230,7 +217,8 @@ def figure(rows):
 def _panel(ax, rows, found, names, name, score):
     """One score against one field; settings that agree in all others have one colour, where there are few of these."""
     others = [n for n in names if n != name]
-    values, hues = _in_order(r[name] for r in rows), _in_order(tuple(r[n] for n in others) for r in rows)
+    values = list(dict.fromkeys(r[name] for r in rows))
+    hues = list(dict.fromkeys(tuple(r[n] for n in others) for r in rows))
     at = _positions(ax, values)
     few = len(hues) <= MOST_NAMES
     together = [[s for s in found if tuple(s[n] for n in others) == hue] for hue in hues] if few else [found]
@@ -296,10 +284,6 @@ def _limit(line, found, score):
             if beyond:
                 arrow = {"color": container[0].get_color(), "clip_on": False, "transform": ax.get_xaxis_transform()}
                 ax.plot(beyond, [0.98] * len(beyond), "^", **arrow)
-
-
-def _in_order(values):
-    return list(dict.fromkeys(values))
 
 
 def _number(text):

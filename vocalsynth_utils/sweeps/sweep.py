@@ -1,8 +1,7 @@
 """The table of a sweep whose every point has been run, each by a Dask worker of this machine or of a cluster.
 
-A sweep is a folder: ``data/`` the datasets, each prepared once; ``runs/`` the runs, named by what they are, so that a
-point finished before is never run again; ``table.csv`` and ``figure.png``, made anew whenever a run ends; and
-``sweep.toml``, as it was given.  Whatever ends it, it goes on from there: each run from its last whole epoch.
+A sweep is a folder, as in docs/sweeps.md, its runs named by what they are: a point finished before is never run again,
+and whatever ends the sweep, each run goes on from its last whole epoch.
 """
 
 import collections
@@ -36,10 +35,8 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
 
     Parameters
     ----------
-    path : path
-        A TOML file; see docs/sweeps.md.
-    out : path, optional
-        The sweep's folder; by default ``runs/sweeps/NAME``.
+    path, out : path
+        A TOML file, see docs/sweeps.md; the sweep's folder, by default ``runs/sweeps/NAME``.
     data : path, optional
         A recording or prepared dataset, instead of the one in the file.
     workers : int, optional
@@ -51,18 +48,13 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
 
     Returns
     -------
-    rows : list of dict
-        The table, as in ``table.csv``.
-    folder : Path
-    skipped : sequence of str
-        The contradictions that were left out.
+    rows, folder, skipped : list of dict, Path, sequence of str
+        The table, as in ``table.csv``; the sweep's folder; the contradictions that were left out.
 
     Raises
     ------
-    ValueError
-        When the file, the data, the folder or the scheduler is wrong, before anything runs.
-    OSError
-        When the scheduler goes while runs are on.
+    ValueError, OSError
+        When the file, data, folder or scheduler is wrong, before anything runs; when the scheduler goes meanwhile.
     """
     plan = points.read(path)
     out = Path(out or Path("runs") / "sweeps" / plan.name)
@@ -79,8 +71,7 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
         with storage.atomic(out / "sweep.toml", "wb") as file:
             file.write(Path(path).read_bytes())
         table = _Table(out, plan, jobs, on_change)
-        waiting = table.waiting()
-        if waiting:
+        if waiting := table.waiting():
             n_workers = min(workers or plan.workers or physical_cores(), len(waiting))
             with _cluster(scheduler, out) if scheduler else _this_machine(n_workers) as client:
                 _run_all(table, waiting, client)
@@ -125,20 +116,21 @@ def _jobs(plan, source, out):
     for point in plan.points:
         settings = {name: getattr(point.recipe, name) for name in dataset.PREPARED_FIELDS}
         key = points.digest([settings, content])
+        values = {**point.swept, "seed": point.recipe.seed}
         try:
             if key not in prepared:
-                words = [f"{point.recipe.features}-{point.recipe.frame_length}", key]
-                prepared[key] = _dataset(source, point.recipe, out / "data" / _slug(words))
+                name = _slug(f"{point.recipe.features}-{point.recipe.frame_length}", key)
+                prepared[key] = _dataset(source, point.recipe, out / "data" / name)
             data = prepared[key]
             data.check_fits(point.recipe)
             data.check_enough(point.recipe)
-            if plan.evaluate_seconds:
-                _check_evaluable(data)
+            if plan.evaluate_seconds and data.seconds("test") < SHORTEST_TO_EVALUATE:
+                short = f"the test part holds {data.seconds('test'):g} s, too little to evaluate against"
+                raise ValueError(f"{short}; leave out evaluate_seconds or use a longer recording")
         except ValueError as error:
-            raise ValueError(f"{points.named(point)}: {error}") from None
+            raise ValueError(f"{points.named(values)}: {error}") from None
         identity = points.identity(point.recipe, content, plan.minutes)
-        words = [f"{name}={value}" for name, value in {**point.swept, "seed": point.recipe.seed}.items()]
-        new = out / "runs" / _slug([*words, identity])
+        new = out / "runs" / _slug("_".join(f"{name}={value}" for name, value in values.items()), identity)
         folder = next(iter(sorted((out / "runs").glob(f"*{identity}"))), new)
         places = storage.real_path(folder), storage.real_path(data.folder)
         job = worker.Job(*places, point.recipe, plan.minutes, plan.evaluate_seconds, plan.keep_checkpoints)
@@ -153,14 +145,6 @@ def _dataset(source, recipe, folder):
     return dataset.prepare(source, recipe, folder)
 
 
-def _check_evaluable(data):
-    """ValueError where the measures have too little held-out voice."""
-    seconds = data.seconds("test")
-    if seconds < SHORTEST_TO_EVALUATE:
-        remedy = "leave out evaluate_seconds or use a longer recording"
-        raise ValueError(f"the test part holds {seconds:g} s, too little to evaluate against; {remedy}")
-
-
 def _digest(source):
     """A recording's content, or that of a prepared dataset, as a short text."""
     digest = hashlib.sha256()
@@ -172,11 +156,10 @@ def _digest(source):
     return digest.hexdigest()
 
 
-def _slug(parts):
-    """A folder's name: words cut to a decent length, and the last of them whole."""
-    *words, last = parts
-    text = "".join(c if c.isascii() and c.isalnum() or c in "=.,_-" else "-" for c in "_".join(words))
-    return f"{text[:80]}_{last}"
+def _slug(text, last):
+    """A folder's name: a text cut to a decent length, and a last word that stays whole."""
+    plain = "".join(c if c.isascii() and c.isalnum() or c in "=.,_-" else "-" for c in text)
+    return f"{plain[:80]}_{last}"
 
 
 class _Table:
@@ -194,26 +177,23 @@ class _Table:
         """Jobs that have not ended, each once."""
         return list({job.folder: job for job in self.jobs if job.folder not in self.ended}.values())
 
-    def rows(self):
-        """The table; rows of runs that have ended are made once."""
-        for i, (point, job) in enumerate(zip(self.plan.points, self.jobs)):
-            if self.made.get(i, {}).get("status", "waiting") == "waiting":
-                self.made[i] = report.row(point, job.folder, self.ended.get(job.folder))
-        return list(self.made.values())
-
     def end(self, job, ended):
         """One run has ended."""
         self.ended[job.folder] = ended
         self.write(draw=time.monotonic() - self.drawn > DRAW_SECONDS)
 
     def write(self, draw=True):
-        """table.csv, and the slower curves.csv and figure.png; returns the rows."""
-        rows = self.rows()
+        """table.csv, and the slower curves.csv and figure.png; returns the rows, which are made once for each end."""
+        for i, (point, job) in enumerate(zip(self.plan.points, self.jobs)):
+            if self.made.get(i, {}).get("status", "waiting") == "waiting":
+                self.made[i] = report.row(point, job.folder, self.ended.get(job.folder))
+        rows = list(self.made.values())
         report.write_table(rows, self.out / "table.csv")
         if draw:
             report.write_curves(rows, self.out, self.out / "curves.csv")
             if any(row["status"] == "finished" for row in rows):
-                report.write_figure(rows, self.out / "figure.png")
+                with storage.atomic(self.out / "figure.png", "wb") as file:
+                    report.figure(rows).savefig(file, format="png", dpi=110)
             self.drawn = time.monotonic()
         return rows
 
@@ -231,8 +211,12 @@ def _run_all(table, waiting, client):
     executor = client.get_executor(pure=False, retries=0)
     waiting, running = collections.deque(waiting), {}
     while waiting or running:
+        try:
+            n_threads = sum(client.nthreads().values())
+        except OSError:
+            raise OSError(GONE) from None
         # no more than there are threads: a run that queues behind one that kills its worker would be suspected too
-        for _ in range(min(len(waiting), max(1, _threads(client)) - len(running))):
+        for _ in range(min(len(waiting), max(1, n_threads) - len(running))):
             job = waiting.popleft()
             running[executor.submit(worker.work, job)] = job
         table.tell()
@@ -240,14 +224,6 @@ def _run_all(table, waiting, client):
         for future in done:
             table.end(running.pop(future), _result(future))
     table.tell()
-
-
-def _threads(client):
-    """Threads of all workers there are now."""
-    try:
-        return sum(client.nthreads().values())
-    except OSError:
-        raise OSError(GONE) from None
 
 
 def _result(future):
@@ -259,8 +235,8 @@ def _result(future):
     except concurrent.futures.CancelledError:
         raise OSError(GONE) from None
     except KilledWorker as error:
-        died = f"its worker died {error.allowed_failures + 1} times, out of memory perhaps"
-        return {"status": "failed", "reason": died}
+        times = error.allowed_failures + 1
+        return {"status": "failed", "reason": f"its worker died {times} times, out of memory perhaps"}
     except Exception as error:  # whatever a cluster's worker may lack
         return {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
@@ -271,18 +247,18 @@ def _this_machine(n_workers):
     import dask
     from distributed import Client, LocalCluster
 
-    options = {
-        "threads_per_worker": 1,
-        "processes": True,
-        "memory_limit": 0,
-        "preload": worker.__name__,
-        "scheduler_kwargs": {"allowed_failures": ATTEMPTS - 1, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
-    }
+    scheduler = {"allowed_failures": ATTEMPTS - 1, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    workers = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    options = {**workers, "preload": worker.__name__, "scheduler_kwargs": scheduler, "silence_logs": logging.CRITICAL}
     unwatched = {"distributed.worker.profile.enabled": False}  # samples of what a worker does pile up
-    with _one_thread(), _quiet(), dask.config.set(unwatched):
-        with LocalCluster(n_workers=n_workers, silence_logs=logging.CRITICAL, **options) as cluster:
-            with Client(cluster) as client:
-                yield client
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        with _quiet(), dask.config.set(unwatched), LocalCluster(**options) as cluster, Client(cluster) as client:
+            yield client
+    finally:  # what Dask adds to the environment goes too
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -312,18 +288,6 @@ def _cluster(address, out):
 def _sees(folder):
     """True where a sweep's folder can be seen."""
     return (folder / "sweep.toml").exists()
-
-
-@contextlib.contextmanager
-def _one_thread():
-    """Let the processes that are started meanwhile have one thread; what Dask adds to the environment goes with it."""
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _quiet():

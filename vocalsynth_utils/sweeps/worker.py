@@ -1,4 +1,7 @@
-"""How one run of a sweep ended, as ``status`` and ``reason``: what a Dask worker does, in its own process."""
+"""How one run of a sweep ended: what a Dask worker does, in its own process.
+
+An outcome is ``status``: "finished"; "diverged", a result too; "failed", which would fail again; ``reason``, a line.
+"""
 
 import gc
 import json
@@ -36,14 +39,7 @@ def dask_setup(_):
 
 
 def work(job):
-    """Bring one run to its end in this process, going on from its last whole epoch.
-
-    Returns
-    -------
-    dict
-        ``status``: "finished"; "diverged", a result too; "failed", which would
-        fail again.  ``reason``: a line on it.
-    """
+    """Bring one run to its end in this process, going on from its last whole epoch; returns its outcome, a dict."""
     from distributed import Reschedule
 
     should_stop = _cancelled()

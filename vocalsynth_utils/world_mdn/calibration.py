@@ -16,7 +16,7 @@ from ..dataset import as_float
 from ..features import N_ENVELOPE, ROW_SECONDS, VOICING
 from . import moment_matching, postfilter, rejection
 from .moments import AffineMap, envelope_moments, transport
-from .postfilter import MOST_SMOOTHING, PostFilter
+from .postfilter import PostFilter
 from .sampler import can_sample, world_frames, world_sampler
 
 N_CHAINS = 16
@@ -74,8 +74,7 @@ def calibrate(run, dataset, checkpoint="best"):
     checkpoint : {"best", "last"}
     """
     recipe, recording = run.recipe, _Recording.of(dataset, run.recipe)
-    region = recording.region
-    chains = _Chains(run, dataset, checkpoint, region and region.without_level_and_pitch())
+    chains = _Chains(run, dataset, checkpoint, recording.region and recording.region.without_level_and_pitch())
     drawn, matched = chains.draw(0.0, FIRST_SECONDS), (AffineMap.identity(), SMOOTHING * np.eye(N_ENVELOPE))
     for step in range(SOUND_STEPS):
         filtered = _Filtered.of(recording.filter(drawn, *matched), drawn, recipe)
@@ -256,13 +255,7 @@ def save_calibration(run, calibration):
 
 
 def load_calibration(run):
-    """The `Calibration` of a run, one of nothing where it has none.
-
-    Raises
-    ------
-    ValueError
-        When the file holds something else.
-    """
+    """The `Calibration` of a run, one of nothing where it has none; ValueError when the file holds something else."""
     path = run.folder / "calibration.json"
     if not run.recipe.has_world_heads:
         return Calibration()
@@ -271,21 +264,17 @@ def load_calibration(run):
         # [()] makes a float of what has no shape
         found = {k: storage.numbers(held[k], shape, k)[()] for k, shape in SHAPES.items() if held[k] is not None}
         region = rejection.Region(found["spans"], found.get("pause")) if "spans" in found else None
-        return Calibration(_checked_filter(found), region, found["voicing"])
+        if not set(_FILTER) & set(found):
+            return Calibration(None, region, found["voicing"])
+        pitch, correction, smoothing = (found[name] for name in _FILTER)
+        if np.any(np.diff(pitch) <= 0):
+            raise ValueError("pitch does not ascend")
+        if not np.allclose(postfilter.bounded(smoothing), smoothing, atol=ROUNDED):
+            raise ValueError(f"smoothing is not symmetric with directions from 0 to {postfilter.MOST_SMOOTHING:g}")
+        correction = tuple(AffineMap(part[0], part[1:]) for part in correction)
+        return Calibration(PostFilter(pitch, correction, smoothing), region, found["voicing"])
     except FileNotFoundError:
         return Calibration()
     except (KeyError, OSError, ValueError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} cannot be used ({what}); remove it, or train again") from None
-
-
-def _checked_filter(found):
-    """The `PostFilter` of a file's arrays, None where it has none of them."""
-    if not set(_FILTER) & set(found):
-        return None
-    pitch, correction, smoothing = (found[name] for name in _FILTER)
-    if np.any(np.diff(pitch) <= 0):
-        raise ValueError("pitch does not ascend")
-    if not np.allclose(postfilter.bounded(smoothing), smoothing, atol=ROUNDED):
-        raise ValueError(f"smoothing is not symmetric with directions from 0 to {MOST_SMOOTHING:g}")
-    return PostFilter(pitch, tuple(AffineMap(part[0], part[1:]) for part in correction), smoothing)

@@ -1,6 +1,6 @@
 """The moments of a sound's cepstra, and what must be done to frames that their sound has those of the voice.
 
-Frames distributed as the voice's do not yet sound like it, for the vocoder has a colour; docs/world_mdn.md tells more.
+Frames distributed as the voice's do not yet sound like it, for the vocoder has a colour; docs/world_mdn.md tells [5].
 """
 
 from typing import NamedTuple
@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 
-from .. import features
 from ..evaluation import descriptors
-from ..evaluation.descriptors import N_MFCC
-from ..features import LOG_F0, N_ENVELOPE, VOICING, mel, world
+from ..features import LOG_F0, N_ENVELOPE, VOICING, mel, over_cores, world
 from .moments import AffineMap, Gaussian, transport
 
 PIECE_SECONDS = 15  # of sound whose pitch is tracked at a time
@@ -32,9 +30,8 @@ def cepstral_moments(y, sr, std):
 def moments_of_all(y, sample, frames, recipe, std):
     """The `CepstralMoments` that the sound of all `frames` would have, pieces (n_frames, n_features), not scaled.
 
-    Only `sample` (n_frames, n_features), by chance of other vowels and of another pitch, has become the sound y
-    (n_samples,): how cepstra follow frames is found on it by least squares, and applied to all (docs/world_mdn.md [5]).
-    The slopes are the sample's.
+    Only `sample` (n_frames, n_features), by chance of other vowels and pitch, has become the sound y (n_samples,): how
+    cepstra follow frames is found on it by least squares and applied to all, see [5]; the slopes are the sample's.
     """
     cepstra, slopes = _cepstra(y, recipe.sample_rate, std)
     predictors = _predictors(sample, recipe)[: len(cepstra)]
@@ -54,7 +51,7 @@ def _cepstra(y, sr, std):
     y = np.clip(y, -1, 1).astype(np.float32, copy=False)
     y /= np.float32(std)
     timbre = descriptors.timbre(descriptors.bands(y, sr))
-    return timbre[:, :N_MFCC], timbre[:, N_MFCC:]
+    return timbre[:, : descriptors.N_MFCC], timbre[:, descriptors.N_MFCC :]
 
 
 def _predictors(frames, recipe):
@@ -72,7 +69,7 @@ def _predictors(frames, recipe):
 def voiced_share(y, sr):
     """Share of the rows of a sound, (n_samples,), in which the tracker finds a pitch."""
     n = PIECE_SECONDS * sr
-    pitches = features.over_cores(lambda i: descriptors.pitch(y[i : i + n], sr), range(0, len(y), n))
+    pitches = over_cores(lambda i: descriptors.pitch(y[i : i + n], sr), range(0, len(y), n))
     return float(np.mean(np.concatenate(pitches) > 0))
 
 
@@ -87,11 +84,11 @@ def match_moments(wanted, measured, envelope, sr):
     E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
     back = np.linalg.pinv(E)
     move = transport(wanted.cepstra, measured.cepstra)
-    stretch = move.matrix - np.eye(N_MFCC)
+    stretch = move.matrix - np.eye(descriptors.N_MFCC)
     shift = (move.shift + (measured.cepstra.mean - envelope @ E) @ stretch) @ back
     more = AffineMap(shift, np.eye(N_ENVELOPE) + E @ stretch @ back)
     # cautious: slopes follow a third to a half of it
-    smoother = E @ (np.eye(N_MFCC) - transport(wanted.slopes, measured.slopes).matrix) @ back
+    smoother = E @ (np.eye(descriptors.N_MFCC) - transport(wanted.slopes, measured.slopes).matrix) @ back
     return more, (smoother + smoother.T) / 2
 
 
@@ -100,4 +97,4 @@ def cepstrum_of_envelope(sr):
     spectra = world.unit_spectra(sr)
     filters = mel.mel_filters(descriptors.N_BANDS, 2 * (spectra.shape[1] - 1), sr)
     bands = (spectra[1:] - spectra[0]) @ (filters / filters.sum(axis=1, keepdims=True)).T
-    return scipy.fft.dct(bands, norm="ortho")[:, :N_MFCC]
+    return scipy.fft.dct(bands, norm="ortho")[:, : descriptors.N_MFCC]

@@ -41,16 +41,17 @@ class Region(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """What half a second is judged by."""
+    """What half seconds are judged by, and the `Sampler` that draws them again where they fail."""
 
     scaling: Scaling  # of the frames
     region: Region
     half: int  # frames in half a second
     sr: int  # Hz
+    sampler: Optional[Sampler] = None  # given by `judging`
 
     def judging(self, sampler):
         """The sampler, whose blocks are judged."""
-        return Judged(sampler, self)
+        return self._replace(sampler=sampler)
 
     def outside(self, lately):
         """How far the newest second of `halves` (n_chains, n_halves, 4) is outside, in widths, of whatever pitch."""
@@ -77,23 +78,15 @@ class Rejection(NamedTuple):
         last = frames[:, -n:]
         return np.all((last[..., VOICING] <= 0.5) & (level(last, self.sr) <= self.region.pause), axis=1)
 
-
-class Judged(NamedTuple):
-    """A `Sampler` whose half seconds are drawn again where a `Rejection` judges so."""
-
-    sampler: Sampler
-    rejection: Rejection
-
     def blocks(self, draws, n_frames, heard):
         """As `Sampler.blocks`, by half seconds; without half a second heard the first is not judged."""
-        judge = self.rejection
-        frames, half = judge.scaling.invert(heard), judge.half
-        lately, newest = halves(frames[:, (frames.shape[1] - 1) % half :], half, judge.sr), frames[:, -1:]
+        frames, half = self.scaling.invert(heard), self.half
+        lately, newest = halves(frames[:, (frames.shape[1] - 1) % half :], half, self.sr), frames[:, -1:]
         while n_frames:
             n = min(half, n_frames)
             block, frames, this, *state = self._accepted(draws, n, newest, lately)
             self.sampler.restore(state)
-            self.sampler.reset(np.flatnonzero(judge.pauses(frames)))
+            self.sampler.reset(np.flatnonzero(self.pauses(frames)))
             lately, newest = _append(lately, this), frames[:, -1:]
             n_frames -= n
             yield block
@@ -103,18 +96,18 @@ class Judged(NamedTuple):
 
         Arrays: the block, its unscaled frames with the one before, their `halves`, and the sampler's state after them.
         """
-        sampler, judge = self.sampler, self.rejection
-        before, left, whole = sampler.state(), np.arange(len(draws)), n == judge.half
+        sampler = self.sampler
+        before, left, whole = sampler.state(), np.arange(len(draws)), n == self.half
         least, best = np.full(len(draws), np.inf), None  # how far outside, and all that goes with it
         for attempt in range(TRIES):
             block = sampler.advance(*take([draws[i] for i in left], n), left)
-            frames = np.concatenate([newest[left], judge.scaling.invert(block)], axis=1)
-            this = halves(frames, judge.half, judge.sr)
+            frames = np.concatenate([newest[left], self.scaling.invert(block)], axis=1)
+            this = halves(frames, self.half, self.sr)
             spans = _append(lately[left], this)
-            outside = judge.outside(spans) if whole else np.zeros(len(left))
+            outside = self.outside(spans) if whole else np.zeros(len(left))
             good = outside == 0
             if whole and attempt < TRIES // 2:
-                good &= judge.leads_back(spans)
+                good &= self.leads_back(spans)
             better, found = good | (outside < least[left]), [block, frames, this, *sampler.state(left)]
             best = best or [array.copy() for array in found]
             for array, rows in zip(best, found):
@@ -200,9 +193,8 @@ def measure(dataset, recipe):
     found = np.concatenate([halves(block, half, sr) for block in blocks])
     if len(found) < SPANS[0]:
         return None
-    bounds = []
-    for n, share in zip(SPANS, OUTSIDE):
-        bounds.append(np.quantile(spans(found, n if n <= len(found) else SPANS[0]), (share, 1 - share), axis=0))
+    each = [spans(found, n if n <= len(found) else SPANS[0]) for n in SPANS]
+    bounds = [np.quantile(seen, (share, 1 - share), axis=0) for seen, share in zip(each, OUTSIDE)]
     pause = np.quantile(np.concatenate([level(block, sr) for block in blocks]), PAUSE_SHARE)
     return Region(np.stack(bounds), float(pause))
 

@@ -1,7 +1,7 @@
 """Chains of WORLD frames, drawn in C++: the compiled graph without a trip through Python at each frame.
 
-The equations are those of `losses.WorldHead` and `fused.layers`; the same random
-numbers give the same frames as the compiled graph, up to rounding.
+The equations are those of `losses.WorldHead` and `fused.layers`; the same random numbers give the same frames as the
+compiled graph, up to rounding.
 """
 
 import ctypes
@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import generation, losses
 from ..fused import FusedLSTMLayer, native
-from ..fused.layers import KINDS
+from ..fused.layers import KINDS, PREFIXES
 
 _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+EACH = slice(None)  # of the chains
 
 
 def _structure(name, **fields):
@@ -51,19 +52,14 @@ def world_sampler(network, step, primers, numbers, temperature=1.0, limits=None,
     `generation.random_numbers`, a row for each chain; a `rejection.Rejection` judges the blocks.
     """
     frames, state = step(primers, None, *numbers)
-    if can_sample(network):
-        sampler = WorldSampler(network, temperature, limits, frames, state)
-    else:
-        sampler = Sampler(step, frames, state)
+    begun = frames, state
+    sampler = WorldSampler(network, temperature, limits, *begun) if can_sample(network) else Sampler(step, *begun)
     return (rejection.judging(sampler) if rejection else sampler), frames
 
 
 def take(draws, n):
     """The next numbers of each `generation.Draws`: uniform (n_chains, n, n_uniform), normal (n_chains, n, n_normal)."""
     return tuple(map(np.stack, zip(*(d.take(n) for d in draws))))
-
-
-EACH = slice(None)  # of the chains
 
 
 class Sampler:
@@ -88,10 +84,9 @@ class Sampler:
         return drawn
 
     def blocks(self, draws, n_frames, heard):
-        """The next `n_frames` of every chain, in blocks (n_chains, n, n_features).
+        """The next `n_frames` of every chain, with a `generation.Draws` each, in blocks (n_chains, n, n_features).
 
-        `draws` holds a `generation.Draws` for each chain; `heard` (n_chains, n_heard, n_features) is what came
-        before, which a sampler that judges what it draws looks at.
+        What came before, `heard` (n_chains, n_heard, n_features), a sampler that judges what it draws looks at.
         """
         for done in range(0, n_frames, self.block):
             yield self.advance(*take(draws, min(self.block, n_frames - done)))
@@ -134,13 +129,11 @@ class WorldSampler(Sampler):
         self._kept = []  # every array that the structures point to
         head, n = network.head, network.lstms[-1].num_units
         layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
-        self._kept.append(layers)
         dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
-        given = self._pointer(np.empty((self.n_chains, n + losses.FRAME)))
         numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature)
         low, high = (self._pointer(limit) for limit in limits) if limits is not None else (None, None)
         sizes = (len(layers), head.n_mixtures, head.n_envelope)
-        parts = (ctypes.addressof(layers), *dense, given)
+        parts = (self._address(layers), *dense, self._pointer(np.empty((self.n_chains, n + losses.FRAME))))
         self._network = _Network(*sizes, *parts, head.unvoiced, head.voiced, *numbers, low, high)
 
     def _advance(self, uniform, normal, frames, state):
@@ -150,31 +143,30 @@ class WorldSampler(Sampler):
             expected = " and ".join(f"(n_chains, n_frames, {width})" for width in widths)
             raise ValueError(f"uniform has shape {uniform.shape} and normal {normal.shape}; expected {expected}")
         drawn = np.empty((n_chains, n_frames, 2 + network.n_envelope), np.float32)
-        native.library().world_voices_f32(
-            native.byref(network), native.long(n_chains), native.long(n_frames), native.pointer(frames),
-            native.pointers(state[::2]), native.pointers(state[1::2]), *map(native.pointer, (uniform, normal, drawn))
-        )  # fmt: skip
+        begun = frames, state[::2], state[1::2]
+        native.call("world_voices", "float32", network, n_chains, n_frames, *begun, uniform, normal, drawn)
         return drawn
 
     def _pointer(self, array):
         self._kept.append(np.array(array, np.float32, order="C"))
         return self._kept[-1].ctypes.data
 
+    def _address(self, structure):
+        self._kept.append(structure)
+        return ctypes.addressof(structure)
+
     def _pointers(self, variables):
-        table = (_p * len(variables))(*(self._pointer(v.get_value(borrow=True)) for v in variables))
-        self._kept.append(table)
-        return ctypes.addressof(table)
+        return self._address((_p * len(variables))(*(self._pointer(v.get_value(borrow=True)) for v in variables)))
 
     def _layer(self, layer):
         n, n_inputs = layer.num_units, layer.W_in_to_ingate.get_value(borrow=True).shape[0]
         kinds = KINDS[layer.nonlinearity_cell], KINDS[layer.nonlinearity]
         shape = native.Lstm(1, self.n_chains, n_inputs, n, 1, *kinds, layer.form == "lasagne-0.1", 1, 0)
-        self._kept.append(shape)
-        gates = [self._pointers(layer._gate_params(prefix)) for prefix in ("W_in_to_", "W_hid_to_", "b_")]
+        gates = [self._pointers(layer._gate_params(prefix)) for prefix in PREFIXES]
         peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
-        workspace = self._pointer(np.empty(native.function("lstm_workspace", "float32")(native.byref(shape))))
-        native.library().lstm_prepare_f32(native.byref(shape), *map(ctypes.c_void_p, (*gates, peepholes, workspace)))
-        return _Layer(ctypes.addressof(shape), workspace, n)
+        workspace = self._pointer(np.empty(native.call("lstm_workspace", "float32", shape)))
+        native.library().lstm_prepare_f32(ctypes.byref(shape), *map(ctypes.c_void_p, (*gates, peepholes, workspace)))
+        return _Layer(self._address(shape), workspace, n)
 
     def _denses(self, output):
         """The dense layers that end in `output`, in order, as a C array's address."""
@@ -184,11 +176,9 @@ class WorldSampler(Sampler):
         made = []
         for layer in chain:
             W, b = (np.ascontiguousarray(v.get_value(borrow=True)) for v in (layer.W, layer.b))
-            width = native.library().panel_width_f32(native.long(len(b)))
+            width = native.call("panel_width", "float32", len(b))
             packed = self._pointer(np.empty((len(W), width)))
             native.library().pack_f32(*map(native.long, W.shape), native.pointer(W), ctypes.c_void_p(packed))
             bias, out = self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.empty((self.n_chains, width)))
             made.append(_Dense(*W.shape, layer is not output, packed, bias, out))
-        array = (_Dense * len(made))(*made)
-        self._kept.append(array)
-        return ctypes.addressof(array)
+        return self._address((_Dense * len(made))(*made))
