@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,6 +95,14 @@ def test_every_room_has_a_face_that_says_what_it_is():
     for face in PACKAGE.glob("*/__init__.py"):
         text = face.read_text()
         assert len(ast.get_docstring(ast.parse(text)).split()) > 5 and "__all__" in text, face.parent.name
+
+
+def test_the_package_is_a_map_whose_places_load_when_they_are_used():
+    code = "import sys, vocalsynth_utils as v; assert 'theano' not in sys.modules; v.recipes.get('2016'); v.nowhere"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "AttributeError: module 'vocalsynth_utils' has no attribute 'nowhere'" in done.stderr
+    described = (PACKAGE / "__init__.py").read_text()
+    assert all(name in described for name in {*arrows()} - {"__init__", "__main__", "theano_setup"})
 
 
 def test_what_a_recipe_is_is_asked_in_the_places_for_it():
