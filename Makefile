@@ -22,7 +22,9 @@ export MPLCONFIGDIR := $(abspath $(VENV))/cache/matplotlib
 
 # Two of whatever runs side by side, where there are two cores, with a thread each.
 WORKERS   := $(shell n=$$(OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 2 ? n : 2)))
-PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+# The tests do without the plugins that take seconds to load, and so without the options for one of them.
+TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addopts="-rsx --strict-markers" tests
 LINTED    := vocalsynth_utils tests data notebooks docs
 
 .PHONY: all setup check test test-long lab clean
@@ -67,7 +69,7 @@ awk '/^[^ ]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/cache/uv.txt
 pip install --quiet --require-hashes -r $(VENV)/cache/uv.txt
 index=$${PIP_INDEX_URL:-$$(pip config get global.index-url 2>/dev/null || true)}
 if [ -n "$$index" ]; then export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; fi
-with_uv=($(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock)
+with_uv=($(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock)
 if [ -t 2 ]; then "$${with_uv[@]}"; else "$${with_uv[@]}" 2>&1 | sed -E '/^ *([+-] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
   echo "[set-up] uv did not get through; pip tries, which takes a minute longer"
   pip install --quiet --require-hashes -r requirements.lock
@@ -89,15 +91,15 @@ data/voice.wav: | $(READY)
 
 check: $(READY) | data/voice.wav
 	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
-	MPLBACKEND=agg $(PYTEST) -m "not slow and not long" --dist loadfile tests
+	$(TESTS) -m "not slow and not long"
 
 test: $(READY) | data/voice.wav
-	MPLBACKEND=agg $(PYTEST) -m "not long" --dist loadfile --durations=10 tests
+	$(TESTS) -m "not long" --durations=10
 	@mkdir -p build/audio
-	$(PYTEST) --dist loadfile --nbval notebooks
+	$(PYTEST) --nbval notebooks
 
 test-long: $(READY) | data/voice.wav
-	MPLBACKEND=agg $(PYTEST) -m long --dist loadfile --durations=10 tests
+	$(TESTS) -m long --durations=10
 
 lab: $(READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)

@@ -35,7 +35,7 @@ def make_material(folder):
     audio.write("recording.wav", 0.9 * synthetic.ar2(16000, seed=2))
     dataset.prepare("recording.wav", RAW, "dataset")
     list(training.train(RAW, dataset.prepare("recording.wav", RAW, "raw/dataset"), "raw"))
-    synthetic.write_voice("voice.wav", 15)
+    synthetic.write_voice("voice.wav", 20)
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
     region = rejection.Region(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)

@@ -522,7 +522,7 @@ def test_a_run_that_kills_its_worker_each_time_has_failed_and_the_others_end(tmp
     assert "1 failed" in out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_cluster_a_dead_worker_and_a_dead_sweep_lose_nothing(uninterrupted, tmp_path):
     path, expected = uninterrupted
     with cluster_of(2, processes=True) as cluster:
