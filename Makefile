@@ -1,8 +1,8 @@
 # make            set up, run every notebook on the built-in voice, results under build/
 # make lab        open the notebooks in JupyterLab
 # make check      lint and the fast tests: a minute
-# make test       all tests but the long ones, and the notebooks' own check
-# make test-long  builds from nothing, kills by the dozen: what takes long and guards what rarely changes
+# make test       all tests but the long ones, and the lessons' own check
+# make test-long  builds from nothing, kills by the dozen, the solutions: what takes long and guards what rarely changes
 # LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter (3.9, 3.10 or 3.11).
 
@@ -96,10 +96,11 @@ check: $(READY) | data/voice.wav
 test: $(READY) | data/voice.wav
 	$(TESTS) -m "not long" --durations=10
 	@mkdir -p build/audio
-	$(PYTEST) --nbval notebooks
+	$(PYTEST) --nbval notebooks --ignore notebooks/solutions
 
 test-long: $(READY) | data/voice.wav
 	$(TESTS) -m long --durations=10
+	$(PYTEST) --nbval notebooks/solutions
 
 lab: $(READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
