@@ -278,6 +278,7 @@ def swept(tmp_path_factory, here):
     return path, folder / "out"
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_runs_say(swept, capsys):
     path, out = swept
     with open(out / "table.csv", newline="") as file:
@@ -348,6 +349,7 @@ def test_a_world_run_is_calibrated_once(tmp_path, here, monkeypatch):
     assert main(sweep_it) == 0 and len(calibrated) == 1 and outcome.exists()
 
 
+@pytest.mark.slow
 def test_the_figure_shows_each_setting_beside_the_best_baseline(swept):
     _, out = swept
     rows = sweeps.read_table(out / "table.csv")
