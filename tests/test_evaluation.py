@@ -254,6 +254,7 @@ def test_a_voice_that_is_missing_is_an_os_error(tmp_path):
         evaluation.load_reference(tmp_path / "none.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, why",
     [
@@ -278,6 +279,7 @@ def test_stored_arrays_that_were_altered_are_refused(stored, tmp_path, change, w
         evaluation.load_reference(tmp_path / "voice.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lacking, more, why",
     [
@@ -296,6 +298,7 @@ def test_a_checkpoint_that_holds_another_thing_is_no_voice(stored, tmp_path, lac
         evaluation.load_reference(tmp_path / "voice.npz")
 
 
+@pytest.mark.slow
 def test_a_stored_voice_that_was_torn_changed_or_packed_is_refused(stored, tmp_path):
     whole, path = stored.read_bytes(), tmp_path / "voice.npz"
     middle = len(whole) // 2

@@ -593,6 +593,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path, endless, monkeypatch, capfd):
     assert not capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_cannot_be_used_is_one_line(tmp_path, here, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(sweep, "_sees", lambda folder: False)

@@ -16,6 +16,7 @@ def rows(n):
     return [{"epoch": i + 1, "train_loss": 1 / (i + 1), "valid_loss": 1.1 / (i + 1), "duration": 0.5} for i in range(n)]
 
 
+@pytest.mark.slow
 def test_explorer_redraws_picture_and_sound_where_the_sliders_point():
     X = sequences(frame(np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32), 1000), 4)
     explorer = FrameExplorer(X)

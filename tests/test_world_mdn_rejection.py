@@ -121,6 +121,7 @@ def test_longer_spans_against_plain_sums():
     assert np.allclose(rejection.spans(x, 4), expected)
 
 
+@pytest.mark.slow
 def test_the_level_is_that_of_the_sound():
     y = synthetic.sing(20, seed=2)
     found = rejection.spans(rejection.halves(features.encode(y, recipes.get("world-mdn"))[::3], 33, 16000), 2)
