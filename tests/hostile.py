@@ -185,58 +185,48 @@ def chunks(rng, box):
     )
     samples = _samples(rng, tag, bits, order, odd)
     block = pick(n_channels * bits // 8, 0, 1, 3, 65535)
-    fmt = struct.pack(
-        order + "HHIIHH",
-        pick(tag, 0, 2, 0x11, 0x55, 0xFFFF),
-        n_channels,
-        sr,
-        pick(sr * block % 2**32, 0, 2**32 - 1),
-        block % 65536,
-        pick(bits, 0, 1, 12, 20, 65535),
-    )
-    if rng.random() < 0.3:  # WAVE_EXTENSIBLE
-        guid = struct.pack(order + "HHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")
-        extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(3, 0, 2**32 - 1)) + pick(
-            guid, bytes(14), guid[::-1]
-        )
-        fmt = (
-            struct.pack(order + "H", 0xFFFE) + fmt[2:] + pick(extra, extra[:5], extra + bytes(900), extra + bytes(1100))
-        )
+    fmt = _format(rng, order, tag, bits, n_channels, sr, block, pick)
     parts = [(b"fmt ", fmt), (b"data", samples)]
     for _ in range(rng.integers(4)):
         inner = _chunk(rng, order, b"data", samples[:99], pick)
-        parts.insert(
-            int(rng.integers(len(parts) + 1)),
-            [
-                (b"LIST", b"INFO" + inner),
-                (b"JUNK", bytes(27)),
-                (b"fact", struct.pack(order + "I", 7)),
-                (b"fmt ", fmt),
-                (b"data", samples[:101]),
-                (b"", b""),
-                (b"id3 ", b"ID3" + bytes(7)),
-                (b"RIFF", inner),
-            ][rng.integers(8)],
-        )
-    n_data = len(samples)
+        others = [
+            (b"LIST", b"INFO" + inner),
+            (b"JUNK", bytes(27)),
+            (b"fact", struct.pack(order + "I", 7)),
+            (b"fmt ", fmt),
+            (b"data", samples[:101]),
+            (b"", b""),
+            (b"id3 ", b"ID3" + bytes(7)),
+            (b"RIFF", inner),
+        ]
+        parts.insert(int(rng.integers(len(parts) + 1)), others[rng.integers(8)])
     if magic == b"RF64":
-        parts.insert(
-            pick(0, 1, 2),
-            (
-                b"ds64",
-                struct.pack(
-                    "<QQQI",
-                    pick(n_data + 100, 0, 2**64 - 1),
-                    pick(n_data, 0, n_data + 1, 2**40, 2**64 - 1),
-                    pick(n_data // max(1, block), 0, 2**64 - 1),
-                    pick(0, 1, 2**32 - 1),
-                ),
-            ),
-        )
+        parts.insert(pick(0, 1, 2), (b"ds64", _sizes_of_64_bits(len(samples), block, pick)))
     body = b"WAVE" + b"".join(_chunk(rng, order, *part, pick) for part in parts)
     return _heard(
         rng, box, magic + struct.pack(order + "I", pick(len(body), 0, len(body) - 7, len(body) + 7, 2**32 - 1)) + body
     )
+
+
+def _format(rng, order, tag, bits, n_channels, sr, block, pick):
+    """What a format chunk holds, three times in ten in its extensible form."""
+    written = pick(tag, 0, 2, 0x11, 0x55, 0xFFFF)
+    rate = pick(sr * block % 2**32, 0, 2**32 - 1)
+    fmt = struct.pack(order + "HHIIHH", written, n_channels, sr, rate, block % 65536, pick(bits, 0, 1, 12, 20, 65535))
+    if rng.random() >= 0.3:
+        return fmt
+    guid = struct.pack(order + "HHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")
+    extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(3, 0, 2**32 - 1))
+    extra += pick(guid, bytes(14), guid[::-1])
+    extra = pick(extra, extra[:5], extra + bytes(900), extra + bytes(1100))
+    return struct.pack(order + "H", 0xFFFE) + fmt[2:] + extra
+
+
+def _sizes_of_64_bits(n_data, block, pick):
+    """What the ds64 chunk of an RF64 file holds: sizes of file and data, the number of frames, and of a table."""
+    file_size, data_size = pick(n_data + 100, 0, 2**64 - 1), pick(n_data, 0, n_data + 1, 2**40, 2**64 - 1)
+    n_frames = pick(n_data // max(1, block), 0, 2**64 - 1)
+    return struct.pack("<QQQI", file_size, data_size, n_frames, pick(0, 1, 2**32 - 1))
 
 
 def _samples(rng, tag, bits, order, odd):

@@ -124,58 +124,37 @@ def odd_npy(rng, original):
         data = pickle.dumps(np.array([Trap()], object)) if rng.random() < 0.3 else bytes(64)
         return npy(HEADERS[rng.integers(len(HEADERS))], data, [(1, 0), (1, 0), (2, 0), (3, 0), (9, 9)][rng.integers(5)])
     if what == 3:
-        header, end = original[10:128], 128
-        fields = ast.literal_eval(header.decode())
-        fields["shape"] = [
-            (),
-            (1,),
-            fields["shape"][::-1],
-            fields["shape"] + (1,),
-            (0,) + fields["shape"][1:],
-            tuple(2 * n for n in fields["shape"]),
-            (array.size,),
-            (10**6,) + fields["shape"],
-        ][rng.integers(8)]
-        return npy(repr(fields), original[end:])
+        return _of_another_shape(rng, original, array)
     out = io.BytesIO()
-    if what < 6:
-        with np.errstate(all="ignore"):
-            changed = array.astype(
-                [
-                    "<f8",
-                    "<f2",
-                    ">f4",
-                    ">i2",
-                    "i1",
-                    "u1",
-                    "?",
-                    "c8",
-                    "U5",
-                    "S3",
-                    "i8",
-                    "u8",
-                    "g",
-                    "M8[s]" if array.dtype.kind == "i" else "f4",
-                ][rng.integers(14)]
-            )
-        if rng.random() < 0.15:
-            changed = np.array([(1, 2.0)] * len(array), [("a", "i4"), ("b", "f4")])
-    else:
-        changed = array.copy()
-        if changed.dtype.kind == "f" and changed.size:
-            changed.flat[rng.integers(changed.size)] = rng.choice([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-44])
-        changed = [
-            changed,
-            changed.T,
-            changed * 0,
-            changed[:1],
-            changed[:0],
-            changed.ravel(),
-            changed[None],
-            np.asfortranarray(changed),
-        ][rng.integers(8)]
-    np.save(out, changed)
+    np.save(out, _of_another_type(rng, array) if what < 6 else _of_other_values(rng, array))
     return out.getvalue() if rng.random() < 0.95 else pickle.dumps(Trap())
+
+
+def _of_another_shape(rng, original, array):
+    """The bytes of an .npy file whose header tells another shape than its data have."""
+    fields = ast.literal_eval(original[10:128].decode())
+    shape = fields["shape"]
+    doubled = tuple(2 * n for n in shape)
+    shapes = [(), (1,), shape[::-1], shape + (1,), (0,) + shape[1:], doubled, (array.size,), (10**6,) + shape]
+    fields["shape"] = shapes[rng.integers(8)]
+    return npy(repr(fields), original[128:])
+
+
+def _of_another_type(rng, array):
+    """The array in a type that nobody writes, now and then in records of two fields."""
+    last = "M8[s]" if array.dtype.kind == "i" else "f4"
+    types = ["<f8", "<f2", ">f4", ">i2", "i1", "u1", "?", "c8", "U5", "S3", "i8", "u8", "g", last]
+    with np.errstate(all="ignore"):
+        changed = array.astype(types[rng.integers(14)])
+    return np.array([(1, 2.0)] * len(array), [("a", "i4"), ("b", "f4")]) if rng.random() < 0.15 else changed
+
+
+def _of_other_values(rng, array):
+    """The array with one value that is none, and transposed, emptied, flattened or the like."""
+    x = array.copy()
+    if x.dtype.kind == "f" and x.size:
+        x.flat[rng.integers(x.size)] = rng.choice([np.nan, np.inf, -np.inf, 1e38, -1e38, 1e-44])
+    return [x, x.T, x * 0, x[:1], x[:0], x.ravel(), x[None], np.asfortranarray(x)][rng.integers(8)]
 
 
 # checkpoints ------------------------------------------------------------------------------------------------------
