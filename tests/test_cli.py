@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from tiny import SETTINGS
 from vocalsynth_utils import audio, runs, synthetic
 from vocalsynth_utils.__main__ import main, program
 from vocalsynth_utils.recipes import FAMILIES, RECIPES
+
+SHIPPED = str(Path(__file__).resolve().parent.parent / "data" / "pretrained" / "world-mdn")  # without its dataset
 
 
 def test_generating_has_exactly_the_seconds_asked_for_from_every_primer(tiny_run, tmp_path, capsys):
@@ -88,6 +91,7 @@ def test_voice_has_exactly_the_seconds_asked_for(tmp_path):
         (["generate", "{tmp}", "{tmp}/out.wav", "--seconds", "1"], "holds no run"),
         (["generate", "{run}", "{tmp}/out.wav", "--seconds", "-1"], "must be a number above 0"),
         (["generate", "{run}", "{tmp}/out.wav", "--seconds", "1", "--primer", "nothing.wav"], "nothing.wav"),
+        (["generate", SHIPPED, "{tmp}/out.wav", "--seconds", "1"], "a primer of 'none'"),
         (["generate", "{run}", "{tmp}/out.wav", "--seconds", "1e9"], "more than a WAV file holds"),
         (["generate", "{run}", "{tmp}/no/out.wav", "--seconds", "1"], "does not exist"),
         (["sing"], "invalid choice"),

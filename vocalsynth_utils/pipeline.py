@@ -79,6 +79,9 @@ def own_dataset(run):
 
 def primer(run, source="valid", n_frames=None):
     """Frames to prime a run with: `generation.primer_frames`, from its own dataset where `source` is a part of that."""
+    if source in datasets.SPLITS and not run.dataset_folder.is_dir():
+        what = f"primer={source!r} is a part of the dataset, which is not at {run.dataset_folder}"
+        raise ValueError(f"{what}; a primer of 'none' or a recording needs none")
     dataset = own_dataset(run) if source in datasets.SPLITS else None
     return generation.primer_frames(run, dataset, source, n_frames or run.recipe.n_steps)
 
