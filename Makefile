@@ -3,106 +3,152 @@
 # make check      lint and the fast tests: a minute
 # make test       all tests but the long ones, and the lessons' own check
 # make test-long  builds from nothing, kills by the dozen, the solutions: what takes long and guards what rarely changes
+# make test-all   make test on every Python found here
 # LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
-# PYTHON=/path/to/python chooses the interpreter (3.9, 3.10 or 3.11).
+# PYTHON=/path/to/python chooses the interpreter, 3.11 to 3.14; COMPILER=zig takes a C++ compiler from the package index.
 
 SHELL := /bin/bash
 VENV  := .venv
 READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
+PLACE := $(if $(filter /%,$(firstword $(VENV))),$(VENV),$(CURDIR)/$(VENV))
+ZIG   := $(if $(filter zig,$(COMPILER)),$(VENV)/.zig)
 
 # Everything the tools write or read beside the project stays inside the environment.
 export PYTHONNOUSERSITE := 1
 export PYTHONPATH :=
-export IPYTHONDIR := $(abspath $(VENV))/cache/ipython
-export JUPYTER_CONFIG_DIR := $(abspath $(VENV))/cache/jupyter
-export JUPYTER_DATA_DIR := $(abspath $(VENV))/cache/jupyter-data
+export IPYTHONDIR := $(PLACE)/cache/ipython
+export JUPYTER_CONFIG_DIR := $(PLACE)/cache/jupyter
+export JUPYTER_DATA_DIR := $(PLACE)/cache/jupyter-data
 export JUPYTER_PREFER_ENV_PATH := 1
-export MPLCONFIGDIR := $(abspath $(VENV))/cache/matplotlib
+export MPLCONFIGDIR := $(PLACE)/cache/matplotlib
 
 # Two of whatever runs side by side, where there are two cores, with a thread each.
 WORKERS   := $(shell n=$$(OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 2 ? n : 2)))
 PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 # The tests do without the plugins that take seconds to load, and so without the options for one of them.
 TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addopts="-rsx --strict-markers" tests
-LINTED    := vocalsynth_utils tests data notebooks docs
+LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 
-.PHONY: all setup check test test-long lab clean
-all: $(READY) | data/voice.wav
+.PHONY: all setup check test test-long test-all lab clean
+all: $(READY) $(ZIG) | data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
 	@echo "Done. Open build/*.html in a browser to read and listen; the generated audio is in build/audio/:"
 	@ls build/audio/*.wav 2>/dev/null | sed 's/^/  /' || true
 	@echo "To run the notebooks yourself: make lab"
 
-setup: $(READY)
+setup: $(READY) $(ZIG)
 
-# A Python that Theano runs on and that can make an environment: on the PATH, in pyenv, in conda.
+# A Python that can make an environment, the newest first: on the PATH, in pyenv, in conda.
 define FIND_PYTHON
-fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1; }
+fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }
 shopt -s nullglob
 if [ -n "$(PYTHON)" ]; then candidates=("$(PYTHON)")
-else candidates=(python3.11 python3.10 python3.9 python3 python \
-  "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.{11,10,9}*/bin/python \
+else candidates=(python3.{14,13,12,11} python3 python \
+  "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.{14,13,12,11}*/bin/python \
   "$${CONDA_PREFIX:-/nonexistent}"/bin/python "$$HOME"/{miniforge3,mambaforge,miniconda3,anaconda3}{,/envs/*}/bin/python \
-  /opt/{conda,homebrew}{,/envs/*}/bin/python3 /usr/local/bin/python3.{11,10,9})
+  /opt/{conda,homebrew}{,/envs/*}/bin/python3 /usr/local/bin/python3.{14,13,12,11})
 fi
 found=
 for candidate in "$${candidates[@]}"; do if fits "$$candidate"; then found=$$candidate; break; fi; done
 if [ -z "$$found" ]; then
-  if [ -n "$(PYTHON)" ]; then echo "PYTHON=$(PYTHON) is not a working Python 3.9, 3.10 or 3.11 with venv; name another one, or leave PYTHON out" >&2
-  else echo "No Python 3.9, 3.10 or 3.11 with venv found (Theano needs one of these); install one, e.g. 'pyenv install 3.11' or 'apt install python3.11-venv', or name it: make PYTHON=/path/to/python" >&2; fi
+  if [ -n "$(PYTHON)" ]; then echo "PYTHON=$(PYTHON) is not a working Python 3.11 to 3.14 with venv; name another one, or leave PYTHON out" >&2
+  else echo "No Python 3.11 to 3.14 with venv found; install one, e.g. 'apt install python3-venv' or 'pyenv install 3.13', or name it: make PYTHON=/path/to/python" >&2; fi
   exit 2
 fi
-if ! command -v "$${CXX:-c++}" >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then
-  echo "No C++ compiler found; install one, e.g. 'apt install g++' or 'xcode-select --install'" >&2
+if [ "$(COMPILER)" != zig ] && ! command -v "$${CXX:-c++}" >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then
+  echo "No C++ compiler found; install one, e.g. 'apt install g++' or 'xcode-select --install', or take one from the package index (411 MB): make COMPILER=zig" >&2
   exit 2
 fi
 endef
 export FIND_PYTHON
 
-# uv, by its hash in the lock, gets the rest by theirs, from where pip is told to look; what is built from source is built with the lock's setuptools.
-# Without a terminal its list of packages is left out.  Where uv does not get through, as with settings of pip's that it does not know, pip does it.
+# uv, by its hash in the lock, gets the rest by theirs, from where pip is told to look.  Without a terminal its list of packages is left out.
+# Without a network both come from what uv kept of an earlier set-up.  Where uv does not get through, as with settings of pip's that it does
+# not know, pip does it.  Theano and Lasagne are built with the lock's setuptools, with what setup.py puts back for them.  Paths inside the
+# environment are relative, so that a copy of it runs the code beside the copy.
 define INSTALL_PACKAGES
-pip() { $(BIN)/python -m pip "$$@" --disable-pip-version-check; }
-awk '/^[^ ]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/cache/uv.txt
-pip install --quiet --require-hashes -r $(VENV)/cache/uv.txt
-index=$${PIP_INDEX_URL:-$$(pip config get global.index-url 2>/dev/null || true)}
-if [ -n "$$index" ]; then export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; fi
-with_uv=($(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock)
-if [ -t 2 ]; then "$${with_uv[@]}"; else "$${with_uv[@]}" 2>&1 | sed -E '/^ *([+-] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
-  echo "[set-up] uv did not get through; pip tries, which takes a minute longer"
-  pip install --quiet --require-hashes -r requirements.lock
+pip() { $(BIN)/python -m pip "$$@" --disable-pip-version-check --quiet --retries 2 2>$(VENV)/cache/pip.txt; }
+give_up() {
+  echo "[set-up] the packages did not come: $$(grep -i error $(VENV)/cache/pip.txt | tail -1); with a network, type the same again" >&2
+  exit 2
 }
+entry() { awk -v name="$$1==" '/^[^ ]/ {wanted = index($$0, name) == 1} wanted' requirements.lock; }
+entry uv > $(VENV)/cache/uv.txt
+entry setuptools > $(VENV)/cache/setuptools.txt
+uv=$(BIN)/uv
+if ! pip install --require-hashes -r $(VENV)/cache/uv.txt; then
+  version=$$(sed -nE 's/^uv==([0-9.]+).*/\1/p' requirements.lock)
+  kept=("$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"/archive-v0/*/uv-$$version.data/scripts/uv)
+  uv=$${kept[0]}
+  [ -x "$$uv" ] || give_up
+  echo "[set-up] no network; from what an earlier set-up kept"
+  export UV_OFFLINE=1
+fi
+index=$${PIP_INDEX_URL:-$$(pip config get global.index-url || true)}
+if [ -n "$$index" ]; then export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index}; fi
+"$$uv" venv --quiet --relocatable --allow-existing --no-python-downloads --python $(BIN)/python $(VENV)
+site=$$(echo $(VENV)/lib/python3*/site-packages)
+$(BIN)/python -c 'import setup; print(setup.PUT_BACK)' > "$$site"/put_back.pth
+with_uv() { "$$uv" pip install --python $(BIN)/python --require-hashes --no-build-isolation "$$@"; }
+with_uv --quiet -r $(VENV)/cache/setuptools.txt &&
+if [ -t 2 ]; then with_uv --compile-bytecode -r requirements.lock
+else with_uv --compile-bytecode -r requirements.lock 2>&1 | sed -E '/^ *([+-] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
+  echo "[set-up] uv did not get through; pip tries, which takes a minute longer"
+  pip install --require-hashes -r $(VENV)/cache/setuptools.txt && pip install --require-hashes --no-build-isolation -r requirements.lock || give_up
+}
+rm "$$site"/put_back.pth
+$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-deps --no-build-isolation -e .
+rm "$$site"/__editable__*vocalsynth*
+$(BIN)/python -c 'import os, sys; print(os.path.relpath(".", sys.argv[1]))' "$$site" > "$$site"/vocalsynth_utils.pth
 endef
 export INSTALL_PACKAGES
 
-$(READY): requirements.lock pyproject.toml
+# An environment is of one place: a copied or moved one is made anew, and so is one whose Python has gone.
+MADE_FOR := $(shell $(BIN)/python -c '' 2>/dev/null && cat $(READY))
+ifneq ($(MADE_FOR),$(PLACE) for $(CURDIR))
+.PHONY: $(READY)
+endif
+
+$(READY): requirements.lock pyproject.toml setup.py
 	@eval "$$FIND_PYTHON"; set -eo pipefail; start=$$SECONDS; \
+	if [ -e $@ ]; then echo "[set-up] $(VENV) was made for other packages or another place; it is made anew"; fi; \
 	echo "[set-up] $$("$$found" --version) in $(VENV), packages from requirements.lock"; \
 	rm -rf $(VENV); "$$found" -m venv $(VENV); mkdir -p $(VENV)/cache; \
 	eval "$$INSTALL_PACKAGES"; \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
-	echo "[set-up] done in $$((SECONDS - start)) s"; touch $@
+	echo "[set-up] done in $$((SECONDS - start)) s"; echo "$(PLACE) for $(CURDIR)" > $@
 
-data/voice.wav: | $(READY)
+$(VENV)/.zig: requirements-zig.lock $(READY)
+	@echo "[set-up] a C++ compiler from the package index, 411 MB"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<; touch $@
+
+data/voice.wav: | $(READY) $(ZIG)
 	@echo "[voice] making the built-in voice, 5 minutes of it"
 	@$(BIN)/python -m vocalsynth_utils voice $@ --seconds 300 --seed 0
 
-check: $(READY) | data/voice.wav
+check: $(READY) $(ZIG) | data/voice.wav
 	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
 	$(TESTS) -m "not slow and not long"
 
-test: $(READY) | data/voice.wav
+test: $(READY) $(ZIG) | data/voice.wav
 	$(TESTS) -m "not long" --durations=10
 	@mkdir -p build/audio
 	$(PYTEST) --nbval notebooks --ignore notebooks/solutions
 
-test-long: $(READY) | data/voice.wav
+test-long: $(READY) $(ZIG) | data/voice.wav
 	$(TESTS) -m long --durations=10
 	$(PYTEST) --nbval notebooks/solutions
 
-lab: $(READY) | data/voice.wav
+# Each in an environment of its own; all are run, then the first failure counts.
+test-all:
+	@eval "$$FIND_PYTHON" && failed=; for version in 3.{14,13,12,11}; do \
+	  for candidate in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do if fits "$$candidate"; then \
+	    echo "[test-all] $$version"; $(MAKE) test PYTHON="$$candidate" VENV=build/python-$$version || failed="$$failed $$version"; continue 2; fi; done; \
+	  echo "[test-all] $$version: not found, not run"; \
+	done; [ -z "$$failed" ] || { echo "[test-all] failed:$$failed" >&2; exit 1; }
+
+lab: $(READY) $(ZIG) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
 
 clean:

@@ -230,7 +230,7 @@ def test_invert_undoes_apply_and_variance_is_that_of_the_scaled(kind, x):
     assert z.dtype == np.float32 and z.shape == x.shape
     np.testing.assert_allclose(scaling.invert(z), x, atol=2e-6 * span)
     spread = np.float64(z).var(axis=0)
-    assert scaling.variance == pytest.approx(spread.mean(), rel=1e-3, abs=1e-5 * max(1, np.abs(z).max()) ** 2)
+    assert scaling.variance == pytest.approx(spread.mean(), rel=1e-3, abs=1e-5 * max(1, float(np.abs(z).max())) ** 2)
     np.testing.assert_allclose(
         z.mean(axis=0, dtype=np.float64), scaling.mean_of_scaled, atol=1e-5 * max(1, np.abs(z).max())
     )

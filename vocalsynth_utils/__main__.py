@@ -34,6 +34,16 @@ def _bar(unit, **options):
     return tqdm(unit=unit, file=sys.stderr, disable=None, **options)
 
 
+def _run(name):
+    """A run by its folder, or the voice that ships by its name."""
+    from . import runs
+
+    package = Path(__file__).parent
+    places = package / "pretrained", package.parent / "data" / "pretrained"  # installed; in a checkout
+    shipped = [place / name for place in places if name == SHIPPED and (place / name).exists()]
+    return runs.open_run(shipped[0] if shipped and not Path(name).exists() else name)
+
+
 def recipes(args):
     """Print the table of named recipes."""
     from . import model
@@ -92,9 +102,9 @@ def train(args):
 
 def generate(args):
     """Generate new audio from a run into a file."""
-    from . import audio, generation, pipeline, runs
+    from . import audio, generation, pipeline
 
-    run = runs.open_run(args.run)
+    run = _run(args.run)
     audio.check_place(args.out)
     if not run.recipe.draws and args.temperature != 1:
         what = f"temperature={args.temperature:g} has no effect on a run with loss='mse', which draws nothing"
@@ -112,11 +122,11 @@ def generate(args):
 
 def evaluate(args):
     """Generate from a run and measure what it has become, beside the voice it learned from."""
-    from . import audio, generation, pipeline, runs
+    from . import audio, generation, pipeline
 
     if args.out is not None:
         audio.check_place(args.out)
-    run = runs.open_run(args.run)
+    run = _run(args.run)
     data = pipeline.own_dataset(run)  # what is wrong with it is said first
     with _bar("frame", total=generation.length(run.recipe, args.seconds)[1]) as bar:
         on_frame = lambda done: bar.update(done - bar.n)
@@ -199,7 +209,9 @@ def _path(text):
     return text
 
 
-RECIPE, RUN, OUT = ("RECIPE", "a name from `recipes`"), ("RUN", "a run's folder"), ("OUT", "the WAV file to write")
+SHIPPED = "world-mdn"
+RECIPE, RUN = ("RECIPE", "a name from `recipes`"), ("RUN", f"a run's folder, or {SHIPPED}: the voice that ships")
+OUT = ("OUT", "the WAV file to write")
 SET = {"action": "append", "metavar": "FIELD=VALUE", "help": "change one field of the recipe; may be given again"}
 DATA = {"type": _path, "metavar": "RECORDING_OR_DIR"}
 

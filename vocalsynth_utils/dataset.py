@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -64,7 +63,7 @@ class Dataset:
     ranges: dict
     row_length: int
     scaling: preprocessing.Scaling
-    limits: Optional[list]
+    limits: list | None
 
     @property
     def n_features(self):

@@ -5,7 +5,6 @@ without being copied.  The statistics that a scaling needs are gathered over blo
 """
 
 import dataclasses
-from typing import Union
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,7 +14,7 @@ from .storage import numbers
 FRACTIONS = (0.8, 0.1, 0.1)  # train, valid, test
 KINDS = ("mean", "minmax", "std", "standardise", "none")  # of scaling
 HUGE = 1e30  # no number of a scaling, nor its inverse, is beyond: squares of it are finite still
-Number = Union[float, tuple[float, ...]]  # one for a signal, one for each dimension of a feature matrix
+Number = float | tuple[float, ...]  # one for a signal, one for each dimension of a feature matrix
 
 
 def split_sizes(n_samples, fractions=FRACTIONS):

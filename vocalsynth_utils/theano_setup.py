@@ -8,6 +8,8 @@ wins over the flags chosen here.
 import builtins
 import functools
 import getpass
+import importlib.metadata
+import importlib.util
 import logging
 import os
 import sys
@@ -46,7 +48,7 @@ def theano_flags():
     """
     excluded = "inplace_elemwise_optimizer:gemm_optimizer:local_dot22_to_dot22scalar"
     fusion = f"tensor.local_elemwise_fusion=False,optimizer_excluding={excluded}"
-    return f"floatX=float32,cxx=,allow_gc=False,{fusion},base_compiledir={cache_dir() / 'theano'}"
+    return f"floatX=float32,cxx=,blas.ldflags=,allow_gc=False,{fusion},base_compiledir={cache_dir() / 'theano'}"
 
 
 def use_ufuncs():
@@ -98,27 +100,58 @@ def device():
 
 
 def configure():
-    """Set flags and shims, before the first ``import theano``; RuntimeError when this Python is too new for it."""
-    if sys.version_info >= (3, 12):
-        version = sys.version.split()[0]
-        raise RuntimeError(f"Theano 1.0.5 does not run on Python {version}; use Python 3.9, 3.10 or 3.11")
+    """Set flags and shims, before the first ``import theano``."""
     user_flags = os.environ.get("THEANO_FLAGS", "")
     if "device=cuda" not in user_flags.replace(" ", ""):
         flags = theano_flags()
+        # scan looks whether a GPU is in use; the real one imports what Python 3.12 and numpy 2 dropped
+        no_gpu = {"pygpu": None, "pygpu_activated": False, "GpuArrayType": type("GpuArrayType", (), {})}
+        _stand_in("theano.gpuarray", **no_gpu)
     else:  # not run here: a GPU run compiles with Theano's own defaults; an LSTM needs no cuDNN
-        flags = f"floatX=float32,dnn.enabled=False,base_compiledir={cache_dir() / 'theano'}"
+        flags = f"floatX=float32,blas.ldflags=,dnn.enabled=False,base_compiledir={cache_dir() / 'theano'}"
     os.environ["THEANO_FLAGS"] = ",".join(filter(None, [flags, user_flags]))
     # both say that Theano itself compiles no C, which is the choice made above
     warnings.filterwarnings("ignore", message="DeprecationWarning: there is no c\\+\\+ compiler")
     logging.getLogger("theano.tensor.blas").setLevel(logging.ERROR)
+    # what Python 3.12 and later say of their docstrings, once, as they are compiled
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\.](theano|lasagne)[/\\.]")
     os.environ.setdefault("THEANORC", os.devnull)  # a .theanorc from another project must not change results here
 
     for name in ("bool", "int", "float", "complex", "object"):  # aliases that numpy 1.24 removed
         if name not in vars(np):
             setattr(np, name, getattr(builtins, name))
-    if sys.version_info >= (3, 10):  # its Cython scan does not compile any more; scan has a Python loop
-        sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)
+    for name, function in {"product": np.prod, "sctype2char": lambda kind: np.dtype(kind).char}.items():
+        if name not in vars(np):  # both removed in numpy 2.0
+            setattr(np, name, function)
+    # its Cython scan does not compile from Python 3.10 on; scan has a Python loop
+    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)
+    _stand_in("numpy.distutils")  # gone from Python 3.12's numpy: asked for a BLAS, which the flags name
+    if (
+        importlib.util.find_spec("pkg_resources") is None
+    ):  # gone from setuptools 82; Lasagne reads its own version there
+        _stand_in("pkg_resources", get_distribution=importlib.metadata.distribution)
+    _stand_in("theano.misc.safe_asarray", _asarray=_asarray)
     sys.modules.setdefault("theano.tensor.signal.downsample", _Downsample("theano.tensor.signal.downsample"))
+
+
+def _stand_in(name, **contents):
+    """Have `import` find a module of these contents, unless one of that name is imported already."""
+    sys.modules.setdefault(name, types.ModuleType(name)).__dict__.update(contents)
+
+
+def _asarray(a, dtype, order=None):
+    """theano._asarray: an array of exactly this dtype, whole numbers wrapped into it, as numpy did before 2.0.
+
+    Theano finds the smallest dtype that holds a number by trying each; numpy 2 would have every int above 127 a uint64.
+    """
+    import theano
+
+    dtype = np.dtype(theano.config.floatX if str(dtype) == "floatX" else dtype)
+    try:
+        array = np.asarray(a, dtype, order)
+    except OverflowError:
+        array = np.asarray(a, np.int64, order).astype(dtype)
+    return array if array.dtype.num == dtype.num else array.view(dtype)
 
 
 class _Downsample(types.ModuleType):

@@ -6,7 +6,8 @@ everything is on disk before it yields a row.
 
 import math
 import time
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import theano
@@ -59,8 +60,8 @@ class Trainer(NamedTuple):
     learning_rate: theano.compile.SharedVariable
     train: Callable
     valid: Callable
-    free: Optional[Callable]
-    emit: Optional[Callable]
+    free: Callable | None
+    emit: Callable | None
     reset: Callable
     noise: list[theano.compile.SharedVariable]
 

@@ -2,8 +2,9 @@
 
 import collections
 import os
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
-from typing import Callable, NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -233,13 +234,13 @@ class _Kind(NamedTuple):
     """One kind of features: sizes, a check of recipes, and the way there and back."""
 
     synthesise: Callable  # (frames, recipe) -> sound
-    analyse: Optional[Callable] = None  # (float64 samples, recipe) -> rows; None: the rows are the samples
+    analyse: Callable | None = None  # (float64 samples, recipe) -> rows; None: the rows are the samples
     n_features: Callable = lambda recipe: recipe.frame_length
     row_length: Callable = lambda recipe: recipe.frame_length
     check: Callable = lambda recipe: None  # raises ValueError on a recipe that does not go with it
     completed: Callable = lambda rows: rows  # what is done to the rows of a whole signal
     # (frames, their distance from the best place) -> how much a cut there is heard; None: each block is sound by itself
-    cost_of_cut: Optional[Callable] = None
+    cost_of_cut: Callable | None = None
 
 
 FEATURES = {

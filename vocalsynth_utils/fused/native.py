@@ -8,6 +8,7 @@ ctypes releases Python's lock during a call.
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import math
 import os
 import platform
@@ -24,7 +25,9 @@ import numpy as np
 from ..theano_setup import cache_dir
 
 SOURCES = Path(__file__).parent / "c_code"
-FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
+FLAGS = "-O3 -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
+# Of each, the first that the compiler knows: this machine's instructions, and no C++ library, which nothing here uses.
+OPTIONAL = (("-march=native", "-mcpu=native"), ("-nostdlib++",))
 TRANSPOSED = {False: 111, True: 112}  # as the C interface to BLAS says it
 BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
 OPERATIONS_WORTH_A_THREAD = 10 * 1000**2
@@ -56,15 +59,14 @@ def build():
     except ImportError:
         raise BuildError("the package scipy-openblas32 is not installed") from None
     blas = scipy_openblas32.get_lib_dir()
-    flags = shlex.split(os.environ.get("VOCALSYNTH_CXXFLAGS", FLAGS))
+    given = os.environ.get("VOCALSYNTH_CXXFLAGS")
     link = [f"-L{blas}", "-lscipy_openblas", f"-Wl,-rpath,{blas}"]
-    commands = [shlex.split(candidate) for candidate in (os.environ.get("CXX", ""), "g++", "clang++", "c++")]
-    command = next((words for words in commands if words and shutil.which(words[0])), None)
-    if command is None:
-        raise BuildError("no C++ compiler found: install g++ (or clang++), or name one in CXX")
+    command = compiler()
     sources = sorted(SOURCES.glob("*.cpp"))
     version = subprocess.run(command + ["--version"], capture_output=True, text=True).stdout
-    digest = hashlib.sha256(repr((command, version, flags, link, scipy_openblas32.__version__, _cpu())).encode())
+    digest = hashlib.sha256(
+        repr((command, version, given, FLAGS, OPTIONAL, link, scipy_openblas32.__version__, _cpu())).encode()
+    )
     for source in sources + sorted(SOURCES.glob("*.h")):
         digest.update(source.read_bytes())
     folder = Path(os.environ.get("VOCALSYNTH_CACHE") or cache_dir())  # the variable is for timing a build from nothing
@@ -72,6 +74,7 @@ def build():
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as beside:
             fresh = Path(beside) / target.name
+            flags = shlex.split(given or FLAGS) + ([] if given else _known(command))
             whole = [*command, *flags, *map(str, sources), *link, "-o", str(fresh)]
             done = subprocess.run(whole, capture_output=True, text=True)
             if done.returncode:
@@ -80,8 +83,25 @@ def build():
     return target
 
 
+def compiler():
+    """The C++ compiler's words: CXX's, else this machine's, else those of the package ziglang; BuildError without one."""
+    named = [shlex.split(words) for words in (os.environ.get("CXX", ""), "g++", "clang++", "c++")]
+    found = [words for words in named if words and shutil.which(words[0])]
+    if not found and importlib.util.find_spec("ziglang") is None:
+        remedy = "install g++ or clang++, name one in CXX, or `pip install ziglang`, which is one"
+        raise BuildError(f"no C++ compiler found: {remedy}")
+    return found[0] if found else [sys.executable, "-m", "ziglang", "c++"]
+
+
+def _known(command):
+    """Of each choice of optional flags the first that a compiler accepts, where it accepts one."""
+    asking = [*command, "-x", "c++", "-fsyntax-only", os.devnull]
+    accepts = lambda flag: not subprocess.run([*asking, flag], capture_output=True).returncode
+    return [flag for choice in OPTIONAL for flag in [next(filter(accepts, choice), None)] if flag]
+
+
 def _cpu():
-    """What -march=native looks at, as text."""
+    """What "native" stands for, as text."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})

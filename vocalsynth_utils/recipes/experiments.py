@@ -1,16 +1,11 @@
 """FAMILIES: the experiments of experiments.toml as data; RECIPES: each of them, and its small form, as a Recipe."""
 
-import sys
+import tomllib
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .choices import check_known
 from .recipe import Recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SMALL_SECONDS = 4  # in a sequence of the small form: the valid part of five minutes holds seven
 SMALL_OFFSETS = 8  # shifted copies, so that its epoch is 30 updates
@@ -22,8 +17,8 @@ class Experiment(NamedTuple):
     name: str
     purpose: str
     fields: dict
-    small: Optional[dict] = None
-    recorded: Optional[float] = None
+    small: dict | None = None
+    recorded: float | None = None
 
 
 def _read(entry, entries):

@@ -5,20 +5,15 @@ import hashlib
 import itertools
 import json
 import math
-import sys
+import tomllib
 import zlib
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import storage
 from ..recipes import Contradiction, Recipe, check_known, get
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MAX_RUNS = 10_000
 DIGITS = 12  # of an identity
@@ -42,11 +37,11 @@ class Sweep(NamedTuple):
     name: str
     points: tuple[Point, ...]
     skipped: tuple[str, ...]
-    data: Optional[Path]
-    voice_seconds: Optional[float]
-    minutes: Optional[float]
-    evaluate_seconds: Optional[float]
-    workers: Optional[int]
+    data: Path | None
+    voice_seconds: float | None
+    minutes: float | None
+    evaluate_seconds: float | None
+    workers: int | None
     keep_checkpoints: bool
 
 

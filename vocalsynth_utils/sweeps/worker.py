@@ -11,7 +11,6 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from .. import dataset, model, pipeline, runs, storage
 from ..recipes import Recipe
@@ -28,8 +27,8 @@ class Job:
     folder: Path
     dataset: Path
     recipe: Recipe
-    minutes: Optional[float]
-    evaluate_seconds: Optional[float]
+    minutes: float | None
+    evaluate_seconds: float | None
     keep_checkpoints: bool
 
 

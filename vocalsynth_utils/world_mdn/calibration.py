@@ -7,7 +7,7 @@ part: how often it is voiced, the `postfilter`, and the region of `rejection`.  
 import functools
 import itertools
 import json
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,8 @@ SHAPES = {**_FILTER, "spans": _SPANS, "pause": (), "voicing": ()}  # in the file
 class Calibration(NamedTuple):
     """What a run's generation is corrected by; None, None, 0: nothing is known."""
 
-    postfilter: Optional[PostFilter] = None  # of its frames
-    region: Optional[rejection.Region] = None  # that its half seconds are judged by
+    postfilter: PostFilter | None = None  # of its frames
+    region: rejection.Region | None = None  # that its half seconds are judged by
     voicing: float = 0.0  # what is added to the log odds of voice
 
 
@@ -101,8 +101,8 @@ class _Recording(NamedTuple):
     envelope: tuple  # of Gaussians, unvoiced and voiced
     std: float  # of its samples
     cepstra: moment_matching.CepstralMoments
-    region: Optional[rejection.Region]
-    second: Optional[np.ndarray]  # `rejection.typical_second`, where it has a region
+    region: rejection.Region | None
+    second: np.ndarray | None  # `rejection.typical_second`, where it has a region
 
     @classmethod
     def of(cls, dataset, recipe):

@@ -5,7 +5,7 @@ far the envelope moves, how loud it is and how high.  Why, docs/world_mdn.md tel
 """
 
 import functools
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Region(NamedTuple):
     """The acceptance region of a voice, from `measure`."""
 
     spans: np.ndarray  # (3, 2, 4), of each of SPANS lowest and highest of the columns of `span`
-    pause: Optional[float]  # dB, the level that a pause keeps below
+    pause: float | None  # dB, the level that a pause keeps below
 
     def moved(self, by):
         """The same, moved by so much in the columns of `span`; the pause stays."""
@@ -47,7 +47,7 @@ class Rejection(NamedTuple):
     region: Region
     half: int  # frames in half a second
     sr: int  # Hz
-    sampler: Optional[Sampler] = None  # given by `judging`
+    sampler: Sampler | None = None  # given by `judging`
 
     def judging(self, sampler):
         """The sampler, whose blocks are judged."""
