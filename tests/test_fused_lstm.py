@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import lasagne
 import numpy as np
@@ -483,6 +484,25 @@ def test_without_a_compiler_a_warning_says_so_once_and_scan_serves(tmp_path):
     out, error = python(code, tmp_path, PATH=str(tmp_path), CXX="").communicate()
     assert out == "['ScanLSTMLayer', 'ScanLSTMLayer']\nTrue\n", error
     assert error.count("UserWarning: the fused LSTM cannot be built") == 1 and "install g++" in error
+
+
+@pytest.mark.long
+def test_the_compiler_of_the_package_index_serves_where_there_is_no_other(tmp_path):
+    lock = Path(__file__).resolve().parent.parent / "requirements-zig.lock"
+    place = ["--target", tmp_path / "zig", "--python", sys.executable]
+    done = subprocess.run([f"{sys.prefix}/bin/uv", "pip", "install", *place, "--require-hashes", "-r", lock])
+    if done.returncode:
+        pytest.skip("the package index is not reached")
+    (tmp_path / "built").mkdir()
+    code = (
+        "import sys; sys.path.insert(0, {tests!r}); import numpy as np; from test_fused_lstm import *; "
+        "layer, X = layer_with_random_values(n_units=37), random(9, 3, 4); "
+        "[assert_close(a, b) for a, b in zip(compiled(layer)(X), numpy_lstm(layer, X))]; print(native.compiler()[1:])"
+    )
+    found = dict(PATH=str(tmp_path), CXX="", PYTHONPATH=str(tmp_path / "zig"), HOME=str(tmp_path / "home"))
+    out, error = python(code.format(tests=os.path.dirname(__file__)), tmp_path / "built", **found).communicate()
+    assert out == "['-m', 'ziglang', 'c++']\n", error
+    assert len(list((tmp_path / "built").iterdir())) == 1
 
 
 def test_a_failing_compiler_is_named(tmp_path, monkeypatch):

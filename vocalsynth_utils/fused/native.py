@@ -49,11 +49,7 @@ class BuildError(RuntimeError):
 
 
 def build():
-    """Path of the shared library, built unless it is there; BuildError without compiler or OpenBLAS, or if that fails.
-
-    Compiled under a passing name and renamed into place: of two processes that build at once, the second replaces the
-    library by an equal one.
-    """
+    """Path of the shared library, built unless it is there; BuildError without compiler or OpenBLAS, or if that fails."""
     try:
         import scipy_openblas32
     except ImportError:
@@ -62,25 +58,34 @@ def build():
     given = os.environ.get("VOCALSYNTH_CXXFLAGS")
     link = [f"-L{blas}", "-lscipy_openblas", f"-Wl,-rpath,{blas}"]
     command = compiler()
-    sources = sorted(SOURCES.glob("*.cpp"))
     version = subprocess.run(command + ["--version"], capture_output=True, text=True).stdout
-    digest = hashlib.sha256(
-        repr((command, version, given, FLAGS, OPTIONAL, link, scipy_openblas32.__version__, _cpu())).encode()
-    )
-    for source in sources + sorted(SOURCES.glob("*.h")):
+    known = command, version, given, FLAGS, OPTIONAL, link, scipy_openblas32.__version__, _cpu()
+    digest = hashlib.sha256(repr(known).encode())
+    for source in sorted(SOURCES.glob("*.[ch]*")):
         digest.update(source.read_bytes())
     folder = Path(os.environ.get("VOCALSYNTH_CACHE") or cache_dir())  # the variable is for timing a build from nothing
     target = folder / f"native-{digest.hexdigest()[:20]}.so"
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            fresh = Path(beside) / target.name
-            flags = shlex.split(given or FLAGS) + ([] if given else _known(command))
-            whole = [*command, *flags, *map(str, sources), *link, "-o", str(fresh)]
-            done = subprocess.run(whole, capture_output=True, text=True)
-            if done.returncode:
-                raise BuildError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
-            os.replace(fresh, target)
+        _compile(command, given, link, target)
     return target
+
+
+def _compile(command, flags, link, target):
+    """Build the library with `flags`, or with FLAGS and what of OPTIONAL the compiler knows.
+
+    Under a passing name and renamed into place: of two processes that build at once, the second replaces the library by
+    an equal one.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+        fresh = Path(beside) / target.name
+        settings = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": beside}  # zig's files are not for the home folder
+        run = functools.partial(subprocess.run, capture_output=True, text=True, env=settings)
+        knows = lambda flag: not run([*command, "-x", "c++", "-E", os.devnull, flag]).returncode
+        flags = flags or " ".join([FLAGS, *(next(filter(knows, choice), "") for choice in OPTIONAL)])
+        done = run([*command, *shlex.split(flags), *map(str, SOURCES.glob("*.cpp")), *link, "-o", str(fresh)])
+        if done.returncode:
+            raise BuildError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
+        os.replace(fresh, target)
 
 
 def compiler():
@@ -91,13 +96,6 @@ def compiler():
         remedy = "install g++ or clang++, name one in CXX, or `pip install ziglang`, which is one"
         raise BuildError(f"no C++ compiler found: {remedy}")
     return found[0] if found else [sys.executable, "-m", "ziglang", "c++"]
-
-
-def _known(command):
-    """Of each choice of optional flags the first that a compiler accepts, where it accepts one."""
-    asking = [*command, "-x", "c++", "-fsyntax-only", os.devnull]
-    accepts = lambda flag: not subprocess.run([*asking, flag], capture_output=True).returncode
-    return [flag for choice in OPTIONAL for flag in [next(filter(accepts, choice), None)] if flag]
 
 
 def _cpu():
