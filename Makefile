@@ -45,10 +45,13 @@ define FIND_PYTHON
 fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }
 shopt -s nullglob
 if [ -n "$(PYTHON)" ]; then candidates=("$(PYTHON)")
-else candidates=(python3.{14,13,12,11} python3 python \
-  "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.{14,13,12,11}*/bin/python \
-  "$${CONDA_PREFIX:-/nonexistent}"/bin/python "$$HOME"/{miniforge3,mambaforge,miniconda3,anaconda3}{,/envs/*}/bin/python \
-  /opt/{conda,homebrew}{,/envs/*}/bin/python3 /usr/local/bin/python3.{14,13,12,11})
+else
+  candidates=()
+  for version in 3.{14,13,12,11}; do
+    candidates+=(python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python /usr/local/bin/python$$version)
+  done
+  candidates+=(python3 python "$${CONDA_PREFIX:-/nonexistent}"/bin/python \
+    "$$HOME"/{miniforge3,mambaforge,miniconda3,anaconda3}{,/envs/*}/bin/python /opt/{conda,homebrew}{,/envs/*}/bin/python3)
 fi
 found=
 for candidate in "$${candidates[@]}"; do if fits "$$candidate"; then found=$$candidate; break; fi; done

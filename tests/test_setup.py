@@ -78,7 +78,7 @@ def test_what_is_put_back_for_old_sources_reads_a_file_as_they_do(tmp_path):
     assert done.stdout == "pep440\n", done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_nothing_is_compiled_at_set_up(python, system, tmp_path):
@@ -86,7 +86,7 @@ def test_nothing_is_compiled_at_set_up(python, system, tmp_path):
     built = without | set(installation.BUILT_HERE)
     (tmp_path / "lock").write_text("\n".join(installation.locked(set(LOCKED) - built)))
     asked = [f"--python-platform={system}", f"--python-version={python}", "--no-deps", "--no-build", "--quiet"]
-    command = [f"{sys.prefix}/bin/uv", "pip", "compile", *asked, "-o", os.devnull, "lock"]
+    command = [f"{sys.prefix}/bin/uv", "pip", "compile", "-p", sys.executable, *asked, "-o", os.devnull, "lock"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("the package index is not reached")
