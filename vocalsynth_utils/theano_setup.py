@@ -131,7 +131,7 @@ def configure():
     ):  # gone from setuptools 82; Lasagne reads its own version there
         _stand_in("pkg_resources", get_distribution=importlib.metadata.distribution)
     _stand_in("theano.misc.safe_asarray", _asarray=_asarray)
-    sys.modules.setdefault("theano.tensor.signal.downsample", _Downsample("theano.tensor.signal.downsample"))
+    _stand_in("theano.tensor.signal.downsample", __getattr__=_downsample)
 
 
 def _stand_in(name, **contents):
@@ -154,13 +154,11 @@ def _asarray(a, dtype, order=None):
     return array if array.dtype.num == dtype.num else array.view(dtype)
 
 
-class _Downsample(types.ModuleType):
-    """The module Lasagne 0.1 imports and Theano 1.0 renamed; resolved when used."""
+def _downsample(name):
+    """What Lasagne 0.1 imports from theano.tensor.signal.downsample and Theano 1.0 renamed; looked up when used."""
+    from theano.tensor.signal import pool
 
-    def __getattr__(self, name):
-        from theano.tensor.signal import pool
-
-        try:
-            return {"max_pool_2d": pool.pool_2d, "DownsampleFactorMax": pool.Pool}[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    names = {"max_pool_2d": "pool_2d", "DownsampleFactorMax": "Pool"}
+    if name not in names:
+        raise AttributeError(name)
+    return getattr(pool, names[name])
