@@ -49,7 +49,7 @@ class BuildError(RuntimeError):
 
 
 def build():
-    """Path of the shared library, built unless it is there; BuildError without compiler or OpenBLAS, or if that fails."""
+    """Path of the shared library, built unless it is there; BuildError without compiler or OpenBLAS, or if it fails."""
     try:
         import scipy_openblas32
     except ImportError:
@@ -89,7 +89,7 @@ def _compile(command, flags, link, target):
 
 
 def compiler():
-    """The C++ compiler's words: CXX's, else this machine's, else those of the package ziglang; BuildError without one."""
+    """The C++ compiler's words: CXX's, else this machine's, else the package ziglang's; BuildError without one."""
     named = [shlex.split(words) for words in (os.environ.get("CXX", ""), "g++", "clang++", "c++")]
     found = [words for words in named if words and shutil.which(words[0])]
     if not found and importlib.util.find_spec("ziglang") is None:
