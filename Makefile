@@ -16,6 +16,7 @@ ZIG   := $(if $(filter zig,$(COMPILER)),$(VENV)/.zig)
 
 # Everything the tools write or read beside the project stays inside the environment.
 export PYTHONNOUSERSITE := 1
+export MADE := $(PLACE) for $(CURDIR)
 export PYTHONPATH :=
 export IPYTHONDIR := $(PLACE)/cache/ipython
 export JUPYTER_CONFIG_DIR := $(PLACE)/cache/jupyter
@@ -110,7 +111,7 @@ export INSTALL_PACKAGES
 
 # An environment is of one place: a copied or moved one is made anew, and so is one whose Python has gone.
 MADE_FOR := $(shell $(BIN)/python -c '' 2>/dev/null && cat $(READY))
-ifneq ($(MADE_FOR),$(PLACE) for $(CURDIR))
+ifneq ($(MADE_FOR),$(MADE))
 .PHONY: $(READY)
 endif
 
@@ -120,7 +121,7 @@ $(READY): requirements.lock pyproject.toml setup.py
 	echo "[set-up] $$("$$found" --version) in $(VENV), packages from requirements.lock"; \
 	rm -rf $(VENV); "$$found" -m venv $(VENV); mkdir -p $(VENV)/cache; \
 	eval "$$INSTALL_PACKAGES"; \
-	echo "[set-up] done in $$((SECONDS - start)) s"; echo "$(PLACE) for $(CURDIR)" > $@
+	echo "[set-up] done in $$((SECONDS - start)) s"; echo "$$MADE" > $@
 
 $(VENV)/.zig: requirements-zig.lock $(READY)
 	@echo "[set-up] a C++ compiler from the package index, 411 MB"

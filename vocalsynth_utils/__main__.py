@@ -320,6 +320,9 @@ def main(argv=None):
 
 def program(argv=None):
     """`main` as a program of its own: any name can be printed, and nobody need listen; returns the exit status."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as in `>&-`
+            setattr(sys, name, open(os.devnull, "w"))
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main(argv)

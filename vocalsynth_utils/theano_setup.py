@@ -7,11 +7,11 @@ wins over the flags chosen here.
 
 import builtins
 import functools
-import getpass
 import importlib.metadata
 import importlib.util
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import types
@@ -34,7 +34,7 @@ def cache_dir():
             return inside
     except OSError:
         pass
-    outside = Path(tempfile.gettempdir()) / f"vocalsynth_utils-{getpass.getuser()}"
+    outside = Path(tempfile.gettempdir()) / f"vocalsynth_utils-{os.getuid()}"  # a container's user may have no name
     outside.mkdir(mode=0o700, exist_ok=True)
     return outside
 
@@ -48,7 +48,12 @@ def theano_flags():
     """
     excluded = "inplace_elemwise_optimizer:gemm_optimizer:local_dot22_to_dot22scalar"
     fusion = f"tensor.local_elemwise_fusion=False,optimizer_excluding={excluded}"
-    return f"floatX=float32,cxx=,blas.ldflags=,allow_gc=False,{fusion},base_compiledir={cache_dir() / 'theano'}"
+    return f"floatX=float32,cxx=,blas.ldflags=,allow_gc=False,{fusion},{_compiledir()}"
+
+
+def _compiledir():
+    """The flag for Theano's own folder, whatever is in the path: Theano splits its flags as a shell splits words."""
+    return f"base_compiledir={shlex.quote(str(cache_dir() / 'theano'))}"
 
 
 def use_ufuncs():
@@ -101,6 +106,8 @@ def device():
 
 def configure():
     """Set flags and shims, before the first ``import theano``."""
+    if os.path.expanduser("~") == "~":  # a container's user may have no home; Theano asserts one
+        os.environ["HOME"] = tempfile.gettempdir()
     user_flags = os.environ.get("THEANO_FLAGS", "")
     if "device=cuda" not in user_flags.replace(" ", ""):
         flags = theano_flags()
@@ -108,13 +115,13 @@ def configure():
         no_gpu = {"pygpu": None, "pygpu_activated": False, "GpuArrayType": type("GpuArrayType", (), {})}
         _stand_in("theano.gpuarray", **no_gpu)
     else:  # not run here: a GPU run compiles with Theano's own defaults; an LSTM needs no cuDNN
-        flags = f"floatX=float32,blas.ldflags=,dnn.enabled=False,base_compiledir={cache_dir() / 'theano'}"
+        flags = f"floatX=float32,blas.ldflags=,dnn.enabled=False,{_compiledir()}"
     os.environ["THEANO_FLAGS"] = ",".join(filter(None, [flags, user_flags]))
     # both say that Theano itself compiles no C, which is the choice made above
     warnings.filterwarnings("ignore", message="DeprecationWarning: there is no c\\+\\+ compiler")
     logging.getLogger("theano.tensor.blas").setLevel(logging.ERROR)
-    # what Python 3.12 and later say of their docstrings, once, as they are compiled
-    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\.](theano|lasagne)[/\\.]")
+    # what Python 3.12 says of their docstrings as it compiles them, or parses them for inspect.getsource
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\.](theano|lasagne)[/\\.]|<unknown>")
     os.environ.setdefault("THEANORC", os.devnull)  # a .theanorc from another project must not change results here
 
     for name in ("bool", "int", "float", "complex", "object"):  # aliases that numpy 1.24 removed

@@ -56,7 +56,7 @@ def build():
         raise BuildError("the package scipy-openblas32 is not installed") from None
     blas = scipy_openblas32.get_lib_dir()
     given = os.environ.get("VOCALSYNTH_CXXFLAGS")
-    link = [f"-L{blas}", "-lscipy_openblas", f"-Wl,-rpath,{blas}"]
+    link = [f"-L{blas}", "-lscipy_openblas", *"-Xlinker -rpath -Xlinker".split(), blas]  # -Wl would split at a comma
     command = compiler()
     version = subprocess.run(command + ["--version"], capture_output=True, text=True).stdout
     known = command, version, given, FLAGS, OPTIONAL, link, scipy_openblas32.__version__, _cpu()
