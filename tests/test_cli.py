@@ -1,5 +1,6 @@
 """The command line as a user meets it: it does the job, and a mistake is one line and exit status 2."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import SETTINGS
 
-from vocalsynth_utils import audio, runs, synthetic
+from vocalsynth_utils import audio, pipeline, runs, synthetic
 from vocalsynth_utils.__main__ import main, program
 from vocalsynth_utils.recipes import FAMILIES, RECIPES
 
@@ -154,3 +155,11 @@ def test_interrupted_training_exits_130_and_keeps_whole_epochs(tiny_recording, c
     assert process.exitcode == 130 and "Traceback" not in said and "vocalsynth train: interrupted; everything" in said
     n_epochs = len((folder / "log.csv").read_text().splitlines())
     assert main(["train", "2016-small", "--run", str(folder), "--resume", "--epochs", str(n_epochs + 1)]) == 0
+
+
+def test_a_measure_that_is_undefined_is_null_in_json(tiny_run, capsys, monkeypatch):
+    measured = {"novelty": float("nan"), "level": [1.0, float("-inf")], "ok": 1.0}, np.zeros(16000, np.float32)
+    monkeypatch.setattr(pipeline, "evaluate", lambda *args: measured)
+    assert main(["evaluate", str(tiny_run), "--seconds", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert said == {"novelty": None, "level": [1.0, None], "ok": 1.0}

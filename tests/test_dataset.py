@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from tiny import TINY
 
 from vocalsynth_utils import audio, baselines, dataset, synthetic
 from vocalsynth_utils.recipes import get
@@ -277,3 +278,25 @@ def test_what_differs_is_analysed_anew(prepared, analyses, recording, tmp_path, 
         dataset.prepare(source, recipe, made.folder)
         assert analyses.pop() == made.folder and not (made.folder / "reference.npz").exists(), change
     assert dataset.load(made.folder).settings["scaling"] == RECIPE.scaling
+
+
+@pytest.mark.parametrize("room", [0, 3])
+def test_a_recorder_that_was_not_stopped_is_refused_with_the_place_to_cut(tmp_path, room):
+    rng, sr = np.random.default_rng(0), 16000
+    sound = synthetic.ar2(60 * sr, seed=1)
+    y = np.concatenate([audio.to_int16(sound), np.round(rng.normal(0, room, 25 * sr)).astype(np.int16)])
+    audio.write(tmp_path / "tail.wav", y, sr)
+    said = r"tail\.wav: the valid part \(68 to 76 s\) is silent, .* the sound ends at 60 s: cut the recording there"
+    with pytest.raises(ValueError, match=said):
+        dataset.prepare(tmp_path / "tail.wav", TINY, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    audio.write(tmp_path / "cut.wav", y[: 60 * sr], sr)
+    dataset.prepare(tmp_path / "cut.wav", TINY, tmp_path / "data")
+
+
+def test_a_silent_part_with_sound_after_it_is_cut_out(tmp_path):
+    y = audio.to_int16(synthetic.ar2(100 * 16000, seed=1))
+    y[75 * 16000 : 92 * 16000] = 0
+    audio.write(tmp_path / "hole.wav", y, 16000)
+    with pytest.raises(ValueError, match=r"the valid part .* cut out the silence from 75 to 92 s"):
+        dataset.prepare(tmp_path / "hole.wav", TINY, tmp_path / "data")

@@ -134,7 +134,7 @@ def evaluate(args):
     if args.out is not None:
         audio.write(args.out, y, run.recipe.sample_rate)
     if args.json:
-        print(json.dumps(result))
+        print(json.dumps(json.loads(json.dumps(result), parse_constant=lambda name: None)))  # NaN, which is no JSON
         return
     for name, value in result.items():
         if isinstance(value, float):

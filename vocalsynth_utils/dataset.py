@@ -243,6 +243,7 @@ def _analyse(opened, recording, recipe, folder, part):
     """Fill a folder with what `folder` is to hold of a recording; the dataset in it."""
     source = _source(recording, folder)
     rows = signal = storage.write_array(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
+    audio.check_heard(signal, recipe.sample_rate, dict(zip(SPLITS, preprocessing.split(len(signal)))), recording)
     if not recipe.is_raw:
         pieces = (features.encode(piece, recipe) for piece in preprocessing.split(signal))
         rows = storage.write_array(part / "rows.npy", pieces, np.float32)
