@@ -505,6 +505,21 @@ def test_the_compiler_of_the_package_index_serves_where_there_is_no_other(tmp_pa
     assert len(list((tmp_path / "built").iterdir())) == 1
 
 
+@pytest.mark.slow
+def test_flags_are_those_that_the_compiler_knows(tmp_path, monkeypatch):
+    (command,), log = native.compiler()[:1], tmp_path / "log"
+    script = f'for word; do case $word in -march=native|-nostdlib++) exit 1;; esac; done; echo "$@" >> {log}'
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\n{script}\nexec {command} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("VOCALSYNTH_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "FLAGS", native.FLAGS.replace("-O3", "-O0"))
+    assert native.build().exists()
+    used = log.read_text().splitlines()[-1].split()
+    assert "-O0" in used and not {"-march=native", "-nostdlib++"} & set(used)
+
+
 def test_a_failing_compiler_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "false")
     monkeypatch.setattr(native, "cache_dir", lambda: tmp_path)
