@@ -26,6 +26,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -34,9 +35,11 @@ import hostile
 import hostile_files
 import hostile_sweeps
 import numpy as np
+from tqdm import tqdm
 
 from vocalsynth_utils import __main__
 
+tqdm.set_lock(threading.RLock())  # one between processes is called leaked, from Python 3.14 on, where a fork just ends
 GIGABYTE = 1 << 30
 SECONDS = 10
 ANEW, ANEW_AT = 400, 41  # one case in so many starts Python anew
