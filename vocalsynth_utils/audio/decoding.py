@@ -1,0 +1,119 @@
+"""The decoded frames of any file that FFmpeg reads, and a line on whatever in it is damaged, cut off or left over.
+
+A file from anyone is known by its content alone: no name, address or playlist in it is followed, nothing but its audio is
+decoded, and nothing is printed.
+"""
+
+import logging
+import os
+
+import av
+import av.logging
+
+from .signal import reason
+
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,ircam,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+)
+FORMATS += "mxf,nistsphere,nut,ogg,qcp,shn,sox,tak,tta,voc,w64,wav,wv"
+REMEDY = "give a recording, or convert it to WAV"
+SLACK = 0.1  # s that a complete file may lack of what it announces
+OGG_PAGE = 27 + 255 + 255 * 255  # bytes at most
+MAX_TAIL = 1 << 24  # bytes after the audio that are searched for another recording
+
+av.logging.set_level(av.logging.WARNING)  # what FFmpeg says is caught here
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").addHandler(logging.NullHandler())  # and what it says elsewhere is not printed
+
+
+def _is_audio(codec):
+    """Whether this is the name of a decoder for audio."""
+    try:
+        return av.Codec(codec, "r").type == "audio"
+    except av.codec.codec.UnknownCodecError:
+        return False
+
+
+SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+SAFE["codec_whitelist"] = ",".join(filter(_is_audio, sorted(av.codecs_available)))
+
+
+def frames(file, notes, options):
+    """Yield the `av.AudioFrame`s of the main audio of a file; `options` are FFmpeg's, for its format.
+
+    What is wrong is added to the list `notes` once all is read. It follows "FILE: ", and so do ValueErrors.
+    """
+    with av.logging.Capture() as log:
+        try:
+            container = av.open(file, options={**SAFE, **options})
+        except (av.FFmpegError, OSError) as e:
+            why = (_said(log) or reason(e)).split(" '")[0]  # without the list of formats
+            raise ValueError(f"not audio that can be read ({why}); {REMEDY}") from None
+    packet, seconds, end, damage = True, 0.0, 0, None
+    with container:
+        stream = container.streams.best("audio")
+        if stream is None:
+            raise ValueError("holds no sound; give a recording")
+        if container.format.name == "caf" and stream.codec_context.name == "alac":
+            stream.codec_context.options = {"flags2": "+skip_manual"}  # or its last frame is shortened twice
+        announced = 0 if any("Estimating" in line for _, _, line in log) else _announced(container, stream)
+        packets = container.demux(stream)
+        while packet is not None:
+            decoded, fault = [], None
+            with av.logging.Capture() as log:
+                try:
+                    packet = next(packets, None)
+                    decoded = packet.decode() if packet is not None else []
+                except (av.FFmpegError, OSError) as e:
+                    fault = reason(e)
+            if packet is not None:
+                end = max(end, (packet.pos or 0) + packet.size)
+                fault = "a packet is cut off" if packet.is_corrupt else fault
+            fault = _said(log) or fault
+            damage = damage or (fault and (seconds, fault))
+            for frame in decoded:
+                yield frame
+                seconds += frame.samples / frame.sample_rate
+    if not seconds:
+        raise ValueError(f"holds no audio that can be decoded ({damage[1] if damage else 'no frames'}); {REMEDY}")
+    if announced > seconds + SLACK or not _ends_as_ogg(file):
+        damage = damage or (seconds, f"it should go on, to {announced:.1f} s or more")
+    if damage:
+        at = f"damaged or cut off after {damage[0]:.1f} s ({damage[1]})"
+        notes.append(f"{at}; {seconds:.1f} s are read, copy or export it again")
+    _check_rest(file, end)
+
+
+def _said(log):
+    """The last error that FFmpeg tells of, in one line, or None."""
+    errors = [line for level, _, line in log if level <= av.logging.ERROR]
+    return reason(errors[-1]) if errors else None
+
+
+def _announced(container, stream):
+    """Seconds of audio that a file says it holds, 0 where it does not."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
+
+
+def _ends_as_ogg(file):
+    """Whether a file ends with a whole page that says that it is the last, or is no Ogg file."""
+    file.seek(0)
+    if file.read(4) != b"OggS":
+        return True
+    file.seek(max(0, os.fstat(file.fileno()).st_size - OGG_PAGE))
+    page = file.read()
+    page = page[page.rfind(b"OggS") :]
+    return len(page) > 27 and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _check_rest(file, end):
+    """ValueError where what follows the audio begins as the file does: another recording, joined to it."""
+    file.seek(0)
+    head = file.read(8)
+    magic = head[4:] if head[4:] == b"ftyp" else head[:4]
+    file.seek(end)
+    at = file.read(MAX_TAIL).find(magic)
+    if magic in (b"ftyp", b"FORM", b"caff") and at >= 0:
+        raise ValueError(f"another recording follows at byte {end + at}; cut the file into two")
