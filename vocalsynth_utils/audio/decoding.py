@@ -17,8 +17,7 @@ FORMATS = (
 )
 FORMATS += "mxf,nistsphere,nut,ogg,qcp,shn,sox,tak,tta,voc,w64,wav,wv"
 REMEDY = "give a recording, or convert it to WAV"
-SLACK = 0.1  # s that a complete file may lack of what it announces
-OGG_PAGE = 27 + 255 + 255 * 255  # bytes at most
+SLACK = 0.05  # s that a complete file may lack of what it announces
 MAX_TAIL = 1 << 24  # bytes after the audio that are searched for another recording
 
 av.logging.set_level(av.logging.WARNING)  # what FFmpeg says is caught here
@@ -43,17 +42,18 @@ def frames(file, notes, options):
 
     What is wrong is added to the list `notes` once all is read. It follows "FILE: ", and so do ValueErrors.
     """
+    head = file.read(8)
+    file.seek(0)
     with av.logging.Capture() as log:
         try:
             container = av.open(file, options={**SAFE, **options})
         except (av.FFmpegError, OSError) as e:
-            why = (_said(log) or reason(e)).split(" '")[0]  # without the list of formats
-            raise ValueError(f"not audio that can be read ({why}); {REMEDY}") from None
-    packet, seconds, end, damage = True, 0.0, 0, None
+            raise ValueError(f"not audio that can be read ({_said(log) or reason(e)}); {REMEDY}") from None
+    packet, seconds, end, damage = True, 0.0, 0, _said(log) and (0.0, _said(log))
     with container:
         stream = container.streams.best("audio")
-        if stream is None:
-            raise ValueError("holds no sound; give a recording")
+        if stream is None or (container.format.name == "mp3" and head[0] not in b"I\xff\0"):  # MP3 inside an archive
+            raise ValueError("not audio, or without sound; give a recording")
         if container.format.name == "caf" and stream.codec_context.name == "alac":
             stream.codec_context.options = {"flags2": "+skip_manual"}  # or its last frame is shortened twice
         announced = 0 if any("Estimating" in line for _, _, line in log) else _announced(container, stream)
@@ -76,17 +76,23 @@ def frames(file, notes, options):
                 seconds += frame.samples / frame.sample_rate
     if not seconds:
         raise ValueError(f"holds no audio that can be decoded ({damage[1] if damage else 'no frames'}); {REMEDY}")
-    if announced > seconds + SLACK or not _ends_as_ogg(file):
-        damage = damage or (seconds, f"it should go on, to {announced:.1f} s or more")
+    if announced > seconds + SLACK:
+        damage = damage or (seconds, f"it should go on, to {announced:.1f} s")
+    if head[:4] == b"OggS" and not _all_pages(file):
+        damage = damage or (seconds, "a page is missing or broken")
     if damage:
         at = f"damaged or cut off after {damage[0]:.1f} s ({damage[1]})"
         notes.append(f"{at}; {seconds:.1f} s are read, copy or export it again")
-    _check_rest(file, end)
+    magic = head[4:] if head[4:] == b"ftyp" else head[:4]
+    file.seek(end)
+    at = file.read(MAX_TAIL).find(magic)
+    if magic in (b"ftyp", b"FORM", b"caff") and at >= 0:  # the others are read on
+        raise ValueError(f"another recording follows at byte {end + at}; cut the file into two")
 
 
 def _said(log):
-    """The last error that FFmpeg tells of, in one line, or None."""
-    errors = [line for level, _, line in log if level <= av.logging.ERROR]
+    """The last error that FFmpeg tells of, in one line, or None; that it reads no pictures is none."""
+    errors = [line for level, _, line in log if level <= av.logging.ERROR and "not on whitelist" not in line]
     return reason(errors[-1]) if errors else None
 
 
@@ -97,23 +103,13 @@ def _announced(container, stream):
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
 
 
-def _ends_as_ogg(file):
-    """Whether a file ends with a whole page that says that it is the last, or is no Ogg file."""
-    file.seek(0)
-    if file.read(4) != b"OggS":
-        return True
-    file.seek(max(0, os.fstat(file.fileno()).st_size - OGG_PAGE))
-    page = file.read()
-    page = page[page.rfind(b"OggS") :]
-    return len(page) > 27 and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-
-
-def _check_rest(file, end):
-    """ValueError where what follows the audio begins as the file does: another recording, joined to it."""
-    file.seek(0)
-    head = file.read(8)
-    magic = head[4:] if head[4:] == b"ftyp" else head[:4]
-    file.seek(end)
-    at = file.read(MAX_TAIL).find(magic)
-    if magic in (b"ftyp", b"FORM", b"caff") and at >= 0:
-        raise ValueError(f"another recording follows at byte {end + at}; cut the file into two")
+def _all_pages(file):
+    """Whether an Ogg file is one whole page after the other, of which the last says so."""
+    at, flags, size = 0, 0, os.fstat(file.fileno()).st_size
+    while at < size:
+        file.seek(at)
+        page = file.read(27 + 255)
+        if page[:4] != b"OggS" or len(page) < 27:
+            return False
+        at, flags = at + 27 + page[26] + sum(page[27 : 27 + page[26]]), page[5]
+    return at == size and bool(flags & 4)

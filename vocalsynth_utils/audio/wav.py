@@ -59,7 +59,7 @@ def wav_header(file):
 def wav_samples(file, header, n):
     """Yield the samples, (n_block, n_channels) of int16, int32, uint8, float32 or float64, `n` at a time."""
     decoder = av.CodecContext.create(header.codec, "r")
-    decoder.layout, decoder.sample_rate = "mono", header.sr  # interleaved channels are so many samples of one
+    decoder.layout, decoder.sample_rate = "mono", 16000  # whatever the rate; channels are interleaved
     file.seek(header.start)
     for at in range(0, header.size, n * header.block):
         n_bytes = min(n * header.block, header.size - at)

@@ -1,6 +1,7 @@
 """Mono audio files, WAV, FLAC, OGG or MP3 by their name, whole or not at all; and checks before hours are spent on them."""
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -20,7 +21,7 @@ MAX_WAV_BYTES = 2**32 - 256  # a plain WAV counts its bytes in 32 bits
 PIECE = 1 << 12  # samples encoded at a time: libsndfile's Vorbis puts each piece on the stack
 
 
-def wav_length(seconds, sr, path=".wav"):
+def wav_length(seconds, sr, path="a.wav"):
     """Samples in a file of so many seconds; ValueError for none, and for more than a WAV file holds, if it is one."""
     if not 0.5 < seconds * sr:
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
@@ -57,11 +58,32 @@ def _suffix(path):
     return printable(os.path.splitext(path)[1]).lower()
 
 
+class _Sink:
+    """A file for libsndfile, which passes over some of what goes wrong: the first error is kept, until it is checked."""
+
+    def __init__(self, file):
+        self._write, self.seek, self.tell, self._error = file.raw.write, file.raw.seek, file.raw.tell, None
+
+    def write(self, content):
+        """Take all of some bytes."""
+        try:
+            if not self._error and self._write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as e:
+            self._error = e
+        return len(content)
+
+    def check(self):
+        """Raise what went wrong."""
+        if self._error:
+            raise self._error
+
+
 class Writer:
     """Writes one signal piece by piece; made by `writer`.  `n_samples` counts those written so far."""
 
-    def __init__(self, sound):
-        self._sound, self.n_samples = sound, 0
+    def __init__(self, sound, sink):
+        self._sound, self._sink, self.n_samples = sound, sink, 0
 
     def write(self, y):
         """Append `y`, a float array of shape (n,) at full scale 1 (clipped) or int16."""
@@ -70,6 +92,7 @@ class Writer:
             raise AudioError(f"{self.n_samples + len(x)} samples do not fit a WAV file (4 GiB); write a FLAC file")
         for start in range(0, len(x), PIECE):
             self._sound.write(x[start : start + PIECE])
+            self._sink.check()
         self.n_samples += len(x)
 
 
@@ -97,9 +120,10 @@ def writer(path, sr=16000):
         raise AudioError(f"{printable(path)}: {sr} Hz is no rate of {kind}; use {most} Hz, or write a WAV file")
     try:
         with atomic(path, "wb") as file:
-            with soundfile.SoundFile(file.fileno(), "w", sr, 1, format=kind, closefd=False) as sound:
-                w = Writer(sound)
-                yield w
+            sink = _Sink(file)
+            with soundfile.SoundFile(sink, "w", sr, 1, format=kind) as sound:
+                yield Writer(sound, sink)
+            sink.check()
     except (OSError, soundfile.SoundFileError) as e:
         why = f"cannot be written ({reason(e)})"
         raise AudioError(f"{printable(path)}: {why}; choose a folder that exists, is yours and has room") from e
