@@ -28,12 +28,14 @@ KINDS = {  # by the end of a name: container, codec, sample format
 
 
 def encoded(kind, y, sr=48000, **options):
-    """A file of one of the `KINDS`, bytes: `y` of shape (n_samples,) or (n_channels, n_samples), float, full scale 1."""
+    """A file of one of the `KINDS`, bytes: `y` is (n_samples,) or (n_channels, n_samples), at full scale 1."""
     container, codec, sample_format = KINDS[kind]
-    y = np.atleast_2d(y).astype(np.float64)
+    y = np.ascontiguousarray(np.atleast_2d(y), np.float64)
     layout = {1: "mono", 2: "stereo"}[len(y)]
-    scale, dtype = {"s16": (2**15, "i2"), "s32": (2**31, "i4"), "flt": (1, "f4")}[sample_format.rstrip("p")]
-    x = np.clip(np.rint(y * scale), -scale, scale - 1).astype(dtype) if scale > 1 else y.astype(dtype)
+    x = y.astype("f4")
+    if sample_format[0] == "s":
+        scale, dtype = {"s16": (2**15, "i2"), "s32": (2**31, "i4")}[sample_format.rstrip("p")]
+        x = np.clip(np.rint(y * scale), -scale, scale - 1).astype(dtype)
     if not sample_format.endswith("p"):
         x = np.ascontiguousarray(x.T).reshape(1, -1)
     out = io.BytesIO()

@@ -1,6 +1,6 @@
 """The decoded frames of any file that FFmpeg reads, and a line on whatever in it is damaged, cut off or left over.
 
-A file from anyone is known by its content alone: no name, address or playlist in it is followed, nothing but its audio is
+A file from anyone is known by its content alone: no name, address or playlist in it is followed, nothing but audio is
 decoded, and nothing is printed.
 """
 
@@ -16,25 +16,19 @@ FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,ircam,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
 )
 FORMATS += "mxf,nistsphere,nut,ogg,qcp,shn,sox,tak,tta,voc,w64,wav,wv"
-REMEDY = "give a recording, or convert it to WAV"
+CODECS = "8svx aac ac3 adpcm alac als amr ape dca dsd eac3 flac g7 gsm mlp mp1 mp2 mp3 mpc opus pcm qcelp shorten "
+CODECS = tuple(
+    (CODECS + "speex tak truehd tta vorbis wavpack wma").split()
+)  # what names of decoders for audio begin with
+SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+SAFE["codec_whitelist"] = ",".join(name for name in sorted(av.codecs_available) if name.startswith(CODECS))
 SLACK = 0.05  # s that a complete file may lack of what it announces
 MAX_TAIL = 1 << 24  # bytes after the audio that are searched for another recording
+JOINED = (b"ftyp", b"FORM", b"caff")  # magics of files that FFmpeg does not read on after the first
 
 av.logging.set_level(av.logging.WARNING)  # what FFmpeg says is caught here
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())  # and what it says elsewhere is not printed
-
-
-def _is_audio(codec):
-    """Whether this is the name of a decoder for audio."""
-    try:
-        return av.Codec(codec, "r").type == "audio"
-    except av.codec.codec.UnknownCodecError:
-        return False
-
-
-SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-SAFE["codec_whitelist"] = ",".join(filter(_is_audio, sorted(av.codecs_available)))
 
 
 def frames(file, notes, options):
@@ -48,7 +42,8 @@ def frames(file, notes, options):
         try:
             container = av.open(file, options={**SAFE, **options})
         except (av.FFmpegError, OSError) as e:
-            raise ValueError(f"not audio that can be read ({_said(log) or reason(e)}); {REMEDY}") from None
+            why = f"not audio that can be read ({_said(log) or reason(e)})"
+            raise ValueError(f"{why}; give a recording, or convert it to WAV") from None
     packet, seconds, end, damage = True, 0.0, 0, _said(log) and (0.0, _said(log))
     with container:
         stream = container.streams.best("audio")
@@ -56,7 +51,11 @@ def frames(file, notes, options):
             raise ValueError("not audio, or without sound; give a recording")
         if container.format.name == "caf" and stream.codec_context.name == "alac":
             stream.codec_context.options = {"flags2": "+skip_manual"}  # or its last frame is shortened twice
-        announced = 0 if any("Estimating" in line for _, _, line in log) else _announced(container, stream)
+        announced = float((stream.duration or 0) * stream.time_base)  # s
+        if len(container.streams) == 1:
+            announced = announced or (container.duration or 0) / av.time_base
+        if any("Estimating" in line for _, _, line in log):
+            announced = 0
         packets = container.demux(stream)
         while packet is not None:
             decoded, fault = [], None
@@ -69,13 +68,12 @@ def frames(file, notes, options):
             if packet is not None:
                 end = max(end, (packet.pos or 0) + packet.size)
                 fault = "a packet is cut off" if packet.is_corrupt else fault
-            fault = _said(log) or fault
-            damage = damage or (fault and (seconds, fault))
+            damage = damage or ((_said(log) or fault) and (seconds, _said(log) or fault))
             for frame in decoded:
                 yield frame
                 seconds += frame.samples / frame.sample_rate
     if not seconds:
-        raise ValueError(f"holds no audio that can be decoded ({damage[1] if damage else 'no frames'}); {REMEDY}")
+        raise ValueError(f"holds no audio that can be decoded ({damage[1] if damage else 'no frames'}); copy it again")
     if announced > seconds + SLACK:
         damage = damage or (seconds, f"it should go on, to {announced:.1f} s")
     if head[:4] == b"OggS" and not _all_pages(file):
@@ -83,24 +81,16 @@ def frames(file, notes, options):
     if damage:
         at = f"damaged or cut off after {damage[0]:.1f} s ({damage[1]})"
         notes.append(f"{at}; {seconds:.1f} s are read, copy or export it again")
-    magic = head[4:] if head[4:] == b"ftyp" else head[:4]
     file.seek(end)
-    at = file.read(MAX_TAIL).find(magic)
-    if magic in (b"ftyp", b"FORM", b"caff") and at >= 0:  # the others are read on
-        raise ValueError(f"another recording follows at byte {end + at}; cut the file into two")
+    tail, magic = file.read(MAX_TAIL), head[4:] if head[4:] == b"ftyp" else head[:4]
+    if magic in JOINED and magic in tail:
+        raise ValueError(f"another recording follows at byte {end + tail.index(magic)}; cut the file into two")
 
 
 def _said(log):
     """The last error that FFmpeg tells of, in one line, or None; that it reads no pictures is none."""
     errors = [line for level, _, line in log if level <= av.logging.ERROR and "not on whitelist" not in line]
     return reason(errors[-1]) if errors else None
-
-
-def _announced(container, stream):
-    """Seconds of audio that a file says it holds, 0 where it does not."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
 
 
 def _all_pages(file):
