@@ -246,8 +246,8 @@ def test_nan_infinite_and_unscaled_floats_are_refused(tmp_path, bad, subtype):
     "field, value, match",
     [
         (22, struct.pack("<H", 0), "0 channels"),
-        (24, struct.pack("<I", 0), "sample rate in its header is 0"),
-        (24, struct.pack("<I", 2**32 - 1), "sample rate in its header is 4294967295"),
+        (24, struct.pack("<I", 0), "its sample rate is 0"),
+        (24, struct.pack("<I", 2**32 - 1), "its sample rate is 4294967295"),
         (32, struct.pack("<H", 7), "blocks of 7 bytes"),
         (34, struct.pack("<H", 0), "0 bits a sample"),
         (16, struct.pack("<I", 2**32 - 2), "chunk at byte 12 counts 4294967294 bytes"),
@@ -316,7 +316,7 @@ def test_the_header_check_agrees_with_the_standard_library(tmp_path):
             expected = w.getframerate(), w.getnchannels(), w.getnframes() * w.getnchannels() * w.getsampwidth()
         with open(save(tmp_path / "a.wav", raw), "rb") as f:
             header = wav_header(f)
-        assert (header.sr, header.n_channels, header.size) == expected
+        assert (header.sample_rate, header.n_channels, header.size) == expected
 
 
 # WAV headers that do not tell all there is ------------------------------------------------------------------------

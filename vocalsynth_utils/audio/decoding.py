@@ -4,6 +4,7 @@ A file from anyone is known by its content alone: no name, address or playlist i
 decoded, and nothing is printed.
 """
 
+import io
 import logging
 import os
 
@@ -31,11 +32,12 @@ av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())  # and what it says elsewhere is not printed
 
 
-def frames(file, notes, options):
-    """Yield the `av.AudioFrame`s of the main audio of a file; `options` are FFmpeg's, for its format.
+def frames(file, n, notes, options):
+    """Yield the main audio of a file, `av.AudioFrame`s of `n` samples or more; `options` are FFmpeg's, for its format.
 
     What is wrong is added to the list `notes` once all is read. It follows "FILE: ", and so do ValueErrors.
     """
+    file = _File(file.fileno(), closefd=False)
     head = file.read(8)
     file.seek(0)
     with av.logging.Capture() as log:
@@ -45,6 +47,7 @@ def frames(file, notes, options):
             why = f"not audio that can be read ({_said(log) or reason(e)})"
             raise ValueError(f"{why}; give a recording, or convert it to WAV") from None
     packet, seconds, end, damage = True, 0.0, 0, _said(log) and (0.0, _said(log))
+    held, kind = av.AudioFifo(), None
     with container:
         stream = container.streams.best("audio")
         if stream is None or (container.format.name == "mp3" and head[0] not in b"I\xff\0"):  # MP3 inside an archive
@@ -70,8 +73,15 @@ def frames(file, notes, options):
                 fault = "a packet is cut off" if packet.is_corrupt else fault
             damage = damage or ((_said(log) or fault) and (seconds, _said(log) or fault))
             for frame in decoded:
-                yield frame
+                kind, before = (frame.layout.nb_channels, frame.format.name, frame.sample_rate), kind
+                if kind != (before or kind):
+                    new = "to {} channels of {} at {} Hz".format(*kind)
+                    raise ValueError(f"its format changes after {seconds:.1f} s, {new}; cut it into two")
                 seconds += frame.samples / frame.sample_rate
+                frame.pts = None  # whatever it is, this frame is the next one
+                held.write(frame)
+            if held.samples and (held.samples >= n or packet is None):
+                yield held.read()
     if not seconds:
         raise ValueError(f"holds no audio that can be decoded ({damage[1] if damage else 'no frames'}); copy it again")
     if announced > seconds + SLACK:
@@ -85,6 +95,16 @@ def frames(file, notes, options):
     tail, magic = file.read(MAX_TAIL), head[4:] if head[4:] == b"ftyp" else head[:4]
     if magic in JOINED and magic in tail:
         raise ValueError(f"another recording follows at byte {end + tail.index(magic)}; cut the file into two")
+
+
+class _File(io.FileIO):
+    """A file in which FFmpeg may seek any place; where there is none, PyAV would print an exception."""
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 def _said(log):

@@ -44,17 +44,18 @@ class Recording:
                 raise ValueError("the file is empty; give a recording")
             if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:] == b"WAVE":
                 self._wav = wav_header(file)
-            self._layout = next(self._stored(1, []))[0]
-            rate, self._n_channels, kind = self._layout
-            check_rate(rate, "the sample rate in its header")
+            frame, wav = next(self._stored(1, [])), self._wav if self._wav and self._wav.codec else None
+            self._format, self._rate = frame.format.name, check_rate((wav or frame).sample_rate, "its sample rate")
+            self._n_channels = wav.n_channels if wav else frame.layout.nb_channels
             if not 0 < self._n_channels <= MAX_CHANNELS:
                 raise ValueError(f"{self._n_channels} channels; 1 to {MAX_CHANNELS} can be mixed down")
-            if self._wav and self._wav.codec:
-                self.n_samples = int(self._wav.size // self._wav.block * sr / rate + 0.5)  # as soxr counts
+            if wav:
+                self.n_samples = int(wav.size // wav.block * sr / wav.sample_rate + 0.5)  # as soxr counts
             if self._wav and self._wav.note:
                 self._warn(self._wav.note)
-        self.dtype = np.dtype("int16" if self._layout in ((sr, 1, "s16"), (sr, 1, "s16p")) else "float32")
-        if self._n_channels == 1 and kind[0] in "us":
+        exact = self._format in ("s16", "s16p") and self._n_channels == 1 and self._rate == sr
+        self.dtype = np.dtype("int16" if exact else "float32")
+        if self._n_channels == 1 and self._format[0] in "us":
             self._weights = np.ones(1, np.float32)  # there is nothing to measure
 
     def blocks(self, n=1 << 18):
@@ -67,12 +68,11 @@ class Recording:
         with self._named():
             if self._weights is None:
                 self._weights = self._measured(n)
-            mono, rate, length = self._mono(n), self._layout[0], 0
-            if rate == self.sr:
-                yield from mono
+            if self._rate == self.sr:
+                yield from self._mono(n)
                 return
-            stream = soxr.ResampleStream(rate, self.sr, 1, dtype="float32", quality="HQ")
-            for x in itertools.chain(mono, [np.zeros(0, np.float32)]):  # the empty one ends the stream
+            stream, length = soxr.ResampleStream(self._rate, self.sr, 1, dtype="float32", quality="HQ"), 0
+            for x in itertools.chain(self._mono(n), [np.zeros(0, np.float32)]):  # the empty one ends the stream
                 y = stream.resample_chunk(x, last=not len(x))
                 length += len(y)
                 if len(y):  # the filter holds back the first blocks, and may ring past full scale
@@ -97,9 +97,9 @@ class Recording:
         weights = np.full(self._n_channels, 1 / self._n_channels, np.float32)
         power, peaks, used = np.zeros(self._n_channels + 1), np.zeros(self._n_channels + 1), -1  # of channels and mix
         for x in self._decoded(n):
-            x = np.column_stack([x, x @ weights])
-            power += np.square(x, dtype=np.float64).sum(axis=0)
-            peaks = np.maximum(peaks, np.abs(x).max(axis=0))
+            x = np.vstack([x.T, x @ weights])  # (n_channels + 1, n_block)
+            power += np.einsum("ij,ij->i", x, x)
+            peaks = np.maximum(peaks, np.abs(x).max(axis=1))
         if not np.isfinite(peaks).all():
             raise ValueError("has NaN or infinite samples; export it again from its source")
         if power[-1] < CANCELLED * power[:-1].mean():
@@ -111,41 +111,31 @@ class Recording:
         peak = peaks[used]
         if peak > MAX_PEAK:
             raise ValueError(f"float samples reach {peak:g} where full scale is 1; export it again from its source")
-        if peak > (OVERSHOOT if self._layout[2] == "fltp" else ROUNDING):  # fltp: from lossy decoders
+        if peak > (OVERSHOOT if self._format == "fltp" else ROUNDING):  # fltp: from lossy decoders
             self._warn(f"its samples reach {peak:.4g} times full scale; all of it is scaled by {1 / peak:.3g}")
         return weights / np.float32(max(1, peak))
 
     def _decoded(self, n):
-        """Arrays (n_block, n_channels), int16 or float32 at full scale 1; a change of format within is an error."""
-        parts, n_held, n_read, notes = [], 0, 0, []
-        convert = av.AudioResampler("flt")
-        for layout, frame in self._stored(max(1, n // self._n_channels), notes):
-            if layout != self._layout:
-                new = f"to {layout[1]} channels of {layout[2]} at {layout[0]} Hz"
-                raise ValueError(f"its format changes after {n_read / self._layout[0]:.1f} s, {new}; cut it into two")
-            converted = [frame] if self.dtype == "int16" else convert.resample(frame)
-            parts += [x.to_ndarray().reshape(-1, self._n_channels) for x in converted]
-            n_held, n_read = n_held + parts[-1].size, n_read + len(parts[-1])
-            if n_read > MAX_HOURS * 3600 * layout[0]:
-                raise ValueError(f"longer than {MAX_HOURS} h; cut it into parts")
-            if n_held >= n:
-                yield np.concatenate(parts)
-                parts, n_held = [], 0
-        if parts:
-            yield np.concatenate(parts)
+        """Arrays (n_block, n_channels), int16 or float32 at full scale 1."""
+        notes, n_read, convert = [], 0, av.AudioResampler("flt")
+        for frame in self._stored(max(1, n // self._n_channels), notes):
+            for x in [frame] if self.dtype == "int16" else convert.resample(frame):
+                x = x.to_ndarray().reshape(-1, self._n_channels)
+                n_read += len(x)
+                if n_read > MAX_HOURS * 3600 * self._rate:
+                    raise ValueError(f"longer than {MAX_HOURS} h; cut it into parts")
+                yield x
         for note in [] if self._heard else notes:  # said once, though stereo is read twice
             self._warn(note)
         self._heard = True
 
     def _stored(self, n, notes):
-        """Yield ((Hz, channels, FFmpeg's name of the format), `av.AudioFrame`) as the file holds them."""
+        """Yield the samples as the file holds them, `av.AudioFrame`s of about `n`; those of a WAV have one channel."""
         with open_regular(self.path) as file:
             if self._wav and self._wav.codec:
-                for frame in wav_frames(file, self._wav, n):
-                    yield (self._wav.sr, self._wav.n_channels, frame.format.name), frame
-                return
-            for frame in frames(file, notes, {"ignore_length": "1"} if self._wav and self._wav.note else {}):
-                yield (frame.sample_rate, frame.layout.nb_channels, frame.format.name), frame
+                yield from wav_frames(file, self._wav, n)
+            else:
+                yield from frames(file, n, notes, {"ignore_length": "1"} if self._wav and self._wav.note else {})
 
     def _warn(self, note):
         """Say what a person would not assume."""

@@ -18,7 +18,9 @@ MAX_CHUNKS = 256  # a real file has a handful
 NAME = re.compile(rb"[ -~]{4}")
 TAGS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML")  # what a file is cut off in once its audio is complete
 
-WavHeader = namedtuple("WavHeader", "codec sr n_channels block start size note")  # bytes; codec None if compressed
+WavHeader = namedtuple(
+    "WavHeader", "codec sample_rate n_channels block start size note"
+)  # bytes; codec None if compressed
 
 
 def wav_header(file):
@@ -88,7 +90,7 @@ def _pad(file, end, size):
 
 
 def _format(content, order):
-    """(codec, sr, n_channels, block) from the fmt chunk, with no contradiction in it."""
+    """(codec, sample_rate, n_channels, block) from the fmt chunk, with no contradiction in it."""
     if len(content) < 16:
         raise ValueError(f"its fmt chunk has {len(content)} bytes instead of 16, 18 or 40; export it again")
     tag, n_channels, sr, _, block, bits = struct.unpack(order + "HHIIHH", content[:16])
