@@ -148,6 +148,7 @@ class Recording:
             yield
         except OSError as e:
             why = f"cannot be read ({reason(e)}); give an audio file that you may read"
+            why = "no such file; check the name and the folder" if isinstance(e, FileNotFoundError) else why
             raise AudioError(f"{printable(self.path)}: {why}") from None
         except ValueError as e:
             raise AudioError(f"{printable(self.path)}: {e}") from None
