@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
+from encoding import encoded
 
 from vocalsynth_utils.recipes import CHOICES, RECIPES, Recipe
 
@@ -35,6 +36,12 @@ FORMATS = (
     ("OGG", "VORBIS"),
     ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
+    ("m4a", "FFmpeg"),
+    ("alac.m4a", "FFmpeg"),
+    ("webm", "FFmpeg"),
+    ("opus", "FFmpeg"),
+    ("aiff", "FFmpeg"),
+    ("caf", "FFmpeg"),
 )
 N_WAV = 10  # the first so many of them have a RIFF header
 HEADER = 140  # bytes: the longest header of them, and a little of what follows
@@ -113,9 +120,13 @@ def make_audio(folder):
     y = np.random.default_rng(0).normal(0, 0.1, (2000, 2)) * np.linspace(0.5, 2, 2000)[:, None]
     for i, (kind, subtype) in enumerate(FORMATS):
         for n_channels in (1, 2):
-            out = io.BytesIO()
-            soundfile.write(out, y[:, :n_channels], 16000, format=kind, subtype=subtype)
-            (folder / f"{i}-{n_channels}").write_bytes(out.getvalue())
+            if subtype == "FFmpeg":
+                content = encoded(kind, y[:, :n_channels].T, 16000)
+            else:
+                out = io.BytesIO()
+                soundfile.write(out, y[:, :n_channels], 16000, format=kind, subtype=subtype)
+                content = out.getvalue()
+            (folder / f"{i}-{n_channels}").write_bytes(content)
 
 
 # audio ------------------------------------------------------------------------------------------------------------
@@ -266,7 +277,7 @@ def _recording(box, which, n_channels):
 
 def _heard(rng, box, content):
     """A recording given to one of the three commands that read one."""
-    name = box.save(("a.wav", "a", "a.flac", "a.mp3")[rng.integers(4)], content)
+    name = box.save(("a.wav", "a", "a.m4a", "a.mp3")[rng.integers(4)], content)
     what = rng.random()
     if what < 0.65:
         return Case(["prepare", "2016-small", name, "out", *SMALL], ("here/out",))

@@ -3,9 +3,13 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 import wave
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from scipy.io import wavfile
 
 from vocalsynth_utils import audio
 from vocalsynth_utils.audio import AudioError
-from vocalsynth_utils.audio.wav_header import wav_header
+from vocalsynth_utils.audio.wav import wav_header
 
 
 def voice(n=8000, seed=0):
@@ -37,6 +41,21 @@ def save(path, content):
     return str(path)
 
 
+def png():
+    """An image of one pixel."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    pixel = chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)) + pixel
+
+
+def zipped(content):
+    """An archive with something in it as it is."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("song.mp3", content)
+    return out.getvalue()
+
+
 # reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -45,7 +64,7 @@ def test_16_bit_mono_file_passes_through_untouched(tmp_path):
     wavfile.write(tmp_path / "a.wav", 16000, x)
     recording = audio.open_recording(tmp_path / "a.wav")
     blocks = list(recording.blocks(1000))
-    assert (recording.dtype, recording.n_samples, len(blocks)) == (np.int16, 10001, 11)
+    assert (recording.dtype, len(blocks)) == (np.int16, 11)
     np.testing.assert_array_equal(np.concatenate(blocks), x)
     np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), x)  # a second pass starts again
 
@@ -105,7 +124,6 @@ def test_resampling_in_blocks_equals_resampling_at_once(tmp_path, rate):
     recording = audio.open_recording(tmp_path / "a.wav", 16000)
     z = np.concatenate(list(recording.blocks(1000)))
     np.testing.assert_allclose(z, soxr.resample(y, rate, 16000, quality="HQ"), atol=1e-6)
-    assert len(z) == recording.n_samples
 
 
 def test_a_tone_keeps_its_pitch_when_resampled(tmp_path):
@@ -116,9 +134,38 @@ def test_a_tone_keeps_its_pitch_when_resampled(tmp_path):
     assert np.argmax(np.abs(np.fft.rfft(y * np.hanning(len(y))))) == pytest.approx(440, abs=1)
 
 
-def test_float_samples_a_little_over_full_scale_are_clipped(tmp_path):
-    wavfile.write(tmp_path / "a.wav", 16000, np.array([0, 1.5, -1.5, 0.5], np.float32))
-    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav"), np.array([0, 1, -1, 0.5], np.float32))
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("peak", [1.02, 6, 3000])
+def test_floats_over_full_scale_are_scaled_to_it_and_that_is_said(tmp_path, peak, subtype):
+    y = voice() / np.abs(voice()).max()
+    save(tmp_path / "a.wav", wav_bytes(peak * y, subtype=subtype))
+    with pytest.warns(UserWarning, match=f"a.wav: its samples reach {peak} times full scale; all of it is scaled"):
+        z = audio.read(tmp_path / "a.wav")
+    np.testing.assert_allclose(z, y, atol=1e-6)
+
+
+def test_floats_at_full_scale_are_left_alone(tmp_path, recwarn):
+    y = voice() / np.abs(voice()).max()
+    np.testing.assert_array_equal(audio.read(save(tmp_path / "a.wav", wav_bytes(y, subtype="FLOAT"))), y)
+    assert not len(recwarn)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_of_channels_that_cancel_the_louder_is_taken_and_that_is_said(tmp_path, subtype):
+    y = voice()
+    save(tmp_path / "a.wav", wav_bytes(np.stack([-0.95 * y, y], 1), subtype=subtype))
+    with pytest.warns(UserWarning, match="2 channels cancel each other out; the loudest, number 2"):
+        z = audio.read(tmp_path / "a.wav")
+    np.testing.assert_allclose(z, y, atol=2**-15)
+
+
+def test_a_channel_that_is_silent_or_different_cancels_nothing(tmp_path, recwarn):
+    y, other = voice(), voice(seed=1)[::-1]
+    for channels in ([y, 0 * y], [y, other], [y] + 63 * [0 * y]):
+        channels = np.stack(channels, 1)
+        save(tmp_path / "a.wav", wav_bytes(channels, subtype="FLOAT"))
+        np.testing.assert_allclose(audio.read(tmp_path / "a.wav"), channels.mean(axis=1), atol=1e-6)
+    assert not len(recwarn)
 
 
 def test_foreign_chunks_before_and_after_the_audio_are_skipped(tmp_path, recwarn):
@@ -149,9 +196,9 @@ def test_rf64_over_4_gb_is_counted_right(tmp_path):
     with open(tmp_path / "a.wav", "wb") as f:
         f.write(head + b"\x01\x00" * 1000)
         f.truncate(len(head) + n_bytes)  # sparse: takes no room
-    recording = audio.open_recording(tmp_path / "a.wav")
-    assert recording.n_samples == n_bytes // 2
-    assert next(recording.blocks())[999] == 1
+    with open(tmp_path / "a.wav", "rb") as f:
+        assert wav_header(f).size == n_bytes
+    assert next(audio.open_recording(tmp_path / "a.wav").blocks())[999] == 1
     with pytest.raises(AudioError, match="too much for memory"):
         audio.read(tmp_path / "a.wav")
 
@@ -168,25 +215,19 @@ def fails(path, match, sr=16000):
 def test_each_bad_file_is_named_with_what_is_wrong(tmp_path):
     y = voice()
     fails(tmp_path / "none.wav", "none.wav: no such file")
-    fails(tmp_path, "is a folder")
+    fails(tmp_path, "not a regular file")
     fails(save(tmp_path / "empty.wav", b""), "empty.wav: the file is empty")
     fails(save(tmp_path / "text.wav", b"Dear diary, " * 99), "text.wav: not audio")
-    fails(save(tmp_path / "riff.avi", b"RIFF\x10\0\0\0AVI LIST" + bytes(99)), "kind b'AVI '")
+    fails(save(tmp_path / "riff.avi", b"RIFF\x10\0\0\0AVI LIST" + bytes(99)), "not audio")
+    fails(save(tmp_path / "image.png", png()), "image.png: not audio")
+    fails(save(tmp_path / "some.zip", zipped(wav_bytes(kind="MP3", subtype="MPEG_LAYER_III"))), "not audio|no audio")
     fails(save(tmp_path / "silent.wav", wav_bytes(0 * y)), "silent.wav: the audio is silent")
     fails(save(tmp_path / "constant.wav", wav_bytes(0 * y + 0.5)), "constant at 16384")
-    fails(
-        save(tmp_path / "anti.wav", wav_bytes(np.stack([y, -y], 1), subtype="FLOAT")),
-        "silent once its 2 channels are mixed",
-    )
-    fails(
-        save(tmp_path / "short.wav", wav_bytes()[:-100]),
-        "short.wav: truncated: the header promises 16000 bytes of audio and 15900",
-    )
     fails(save(tmp_path / "noaudio.wav", wav_bytes(y[:0])), "holds no audio")
-    fails(save(tmp_path / "junk.flac", b"fLaC" + bytes(range(256)) * 9), "junk.flac: not audio that can be decoded")
-    fails(save(tmp_path / "two\nlines.wav", b"RIFF"), r"two\?lines.wav: ends at byte 4")
-    fails(save(tmp_path / "tiny.wav", wav_bytes(y[:2], 96000)), "tiny.wav: 2 samples at 96000 Hz are none at 16000 Hz")
-    fails("nul\0.wav", "cannot be read")
+    fails(save(tmp_path / "junk.flac", b"fLaC" + bytes(range(256)) * 9), "junk.flac: not audio that can be read")
+    fails(save(tmp_path / "two\nlines.wav", b"RIFF"), r"two\?lines.wav: not audio")
+    fails(save(tmp_path / "tiny.wav", wav_bytes(y[:2], 96000)), "tiny.wav: not one sample of it is left at 16000 Hz")
+    fails("nul\0.wav", "null")
     fails("x" * 5000, "cannot be read")
 
 
@@ -201,26 +242,16 @@ def test_nan_infinite_and_unscaled_floats_are_refused(tmp_path, bad, subtype):
     )
 
 
-def test_flac_cut_short_is_an_error(tmp_path):
-    whole = wav_bytes(kind="FLAC")
-    for share in (0.3, 0.6, 0.95):
-        fails(save(tmp_path / "a.flac", whole[: int(share * len(whole))]), "a.flac: (truncated|damaged|not audio)")
-
-
 @pytest.mark.parametrize(
     "field, value, match",
     [
-        (20, struct.pack("<H", 0x11), "compressed inside the WAV"),
         (22, struct.pack("<H", 0), "0 channels"),
-        (24, struct.pack("<I", 0), "sample rate in its header is 0"),
-        (24, struct.pack("<I", 2**32 - 1), "sample rate in its header is 4294967295"),
+        (24, struct.pack("<I", 0), "its sample rate is 0"),
+        (24, struct.pack("<I", 2**32 - 1), "its sample rate is 4294967295"),
         (32, struct.pack("<H", 7), "blocks of 7 bytes"),
-        (34, struct.pack("<H", 0), "0-bit audio"),
-        (16, struct.pack("<I", 2**32 - 2), "fmt chunk has 4294967294 bytes"),
-        (40, struct.pack("<I", 2**32 - 1), "does not say how long"),
-        (40, struct.pack("<I", 0), "holds no audio"),
-        (4, struct.pack("<I", 0), "RIFF header counts"),
-        (36, b"list", "ends at byte"),
+        (34, struct.pack("<H", 0), "0 bits a sample"),
+        (16, struct.pack("<I", 2**32 - 2), "chunk at byte 12 counts 4294967294 bytes"),
+        (36, b"list", "no format and audio"),
     ],
 )
 def test_each_lying_header_field_is_named(tmp_path, field, value, match):
@@ -246,27 +277,15 @@ def test_truncation_at_every_byte_of_the_header_is_an_error(tmp_path):
     for kind in ("WAV", "WAVEX", "RF64"):
         raw = wav_bytes(kind=kind)
         for n in range(raw.index(b"data") + 9):
-            fails(save(tmp_path / "a.wav", raw[:n]), "empty|not audio|ends at byte|truncated")
+            fails(save(tmp_path / "a.wav", raw[:n]), "empty|not audio|no format and audio|holds no audio|are left")
 
 
-@pytest.mark.parametrize("width, bits", [(8, 64), (4, 24)])
+@pytest.mark.parametrize("width, bits", [(8, 64), (5, 40)])
 def test_integers_that_the_decoder_does_not_know_are_refused_in_a_line(tmp_path, width, bits):
     n_bytes = 1000 * width
     head = (b"RIFF", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, 16000, 16000 * width, width, bits, b"data", n_bytes)
     content = np.random.default_rng(0).bytes(n_bytes)
     fails(save(tmp_path / "a.wav", struct.pack("<4sI8sIHHIIHH4sI", *head) + content), "16-bit PCM")
-
-
-def test_a_damaged_mp3_leaves_standard_error_alone(tmp_path, capfd):
-    rng, damaged = np.random.default_rng(0), bytearray(wav_bytes(voice(48000), kind="MP3", subtype="MPEG_LAYER_III"))
-    for at in rng.integers(500, len(damaged), 300):
-        damaged[at] = rng.integers(256)
-    try:
-        audio.read(save(tmp_path / "a.mp3", bytes(damaged)))
-    except AudioError:
-        pass
-    os.write(2, b"here")
-    assert capfd.readouterr().err == "here"
 
 
 def test_a_named_pipe_does_not_block(tmp_path):
@@ -286,7 +305,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
 def test_a_million_tiny_chunks_end_quickly(tmp_path):
     fails(
         save(tmp_path / "a.wav", b"RIFF\xff\xff\xff\x7fWAVE" + struct.pack("<4sI", b"abcd", 0) * 1_000_000),
-        "more than 256 chunks",
+        "no format and audio in its 8000012 bytes, or in its first 256 chunks",
     )
 
 
@@ -294,8 +313,77 @@ def test_the_header_check_agrees_with_the_standard_library(tmp_path):
     for sub in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32"):
         raw = wav_bytes(np.stack([voice()] * 3, 1), 22050, sub)
         with wave.open(io.BytesIO(raw)) as w:
-            expected = w.getframerate(), w.getnframes(), w.getnchannels(), 1, 8 * w.getsampwidth()
-        assert wav_header(save(tmp_path / "a.wav", raw)) == expected
+            expected = w.getframerate(), w.getnchannels(), w.getnframes() * w.getnchannels() * w.getsampwidth()
+        with open(save(tmp_path / "a.wav", raw), "rb") as f:
+            header = wav_header(f)
+        assert (header.sample_rate, header.n_channels, header.size) == expected
+
+
+# WAV headers that do not tell all there is ------------------------------------------------------------------------
+
+TONE = (9000 * np.sin(np.arange(80000) / 12)).astype("<i2")  # 5 s
+FMT = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
+INFO = b"LIST" + struct.pack("<I", 18) + b"INFOIART\6\0\0\0Alice\0"
+
+
+def riff(*chunks, size=None):
+    body = b"WAVE" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body) if size is None else size) + body
+
+
+def data(size, content=None):
+    return b"data" + struct.pack("<I", size) + (content or TONE.tobytes())
+
+
+@pytest.mark.parametrize("size", [0, 32000, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFE, TONE.nbytes + 2])
+def test_all_that_is_there_is_read_whatever_the_header_counts_and_that_is_said(tmp_path, size):
+    save(tmp_path / "a.wav", riff(FMT, data(size), size=min(36 + size, 2**32 - 1)))
+    with pytest.warns(UserWarning, match=f"a.wav: its header counts {size} bytes of audio, and 160000 are there"):
+        recording = audio.open_recording(tmp_path / "a.wav")
+    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), TONE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        riff(FMT, data(TONE.nbytes), size=0),
+        riff(FMT, INFO, data(TONE.nbytes), INFO),
+        riff(FMT, data(TONE.nbytes), INFO[:-9]),  # cut off where no audio is
+        riff(FMT, data(TONE.nbytes), b"\0\0\0"),
+    ],
+)
+def test_what_is_no_audio_is_not_read_as_audio(tmp_path, content, recwarn):
+    recording = audio.open_recording(save(tmp_path / "a.wav", content))
+    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), TONE)
+    assert not len(recwarn)
+
+
+def test_a_size_that_has_wrapped_past_4_gb_is_not_believed(tmp_path):
+    n_bytes = 2**32 + 7 * 32000
+    with open(tmp_path / "a.wav", "wb") as f:
+        f.write(riff(FMT, data(7 * 32000, 2 * TONE.tobytes())))
+        f.truncate(44 + n_bytes)  # sparse: takes no room
+    with pytest.warns(UserWarning, match=f"counts 224000 bytes of audio, and {n_bytes} are there"):
+        blocks = audio.open_recording(tmp_path / "a.wav").blocks()
+    np.testing.assert_array_equal(next(blocks)[:160000], np.concatenate([TONE, TONE]))
+
+
+def test_an_odd_chunk_without_its_pad_byte_is_passed_and_that_is_said(tmp_path):
+    odd = b"LIST" + struct.pack("<I", 17) + b"INFOIART\5\0\0\0Alice"
+    save(tmp_path / "a.wav", riff(FMT, odd, data(TONE.nbytes)))
+    with pytest.warns(UserWarning, match="its b'LIST' chunk at byte 36 has no pad byte"):
+        recording = audio.open_recording(tmp_path / "a.wav")
+    np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), TONE)
+
+
+def test_a_chunk_that_reaches_past_the_end_is_named_with_its_true_place(tmp_path):
+    save(tmp_path / "a.wav", riff(FMT, b"LIST" + struct.pack("<I", 67109266), data(TONE.nbytes)))
+    fails(tmp_path / "a.wav", "its b'LIST' chunk at byte 36 counts 67109266 bytes, and 160008 are left")
+
+
+def test_joined_wav_files_are_refused_with_the_byte_that_the_second_begins_at(tmp_path):
+    one = riff(FMT, data(TONE.nbytes), INFO)
+    fails(save(tmp_path / "a.wav", one + one), f"another WAV file follows at byte {len(one)}; cut it into two")
 
 
 # writing ----------------------------------------------------------------------------------------------------------
@@ -372,6 +460,64 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         audio.write(tmp_path / "no" / "a.wav", voice())
     with pytest.raises(AudioError, match="not a regular file"):
         audio.write(tmp_path, voice())
+
+
+@pytest.mark.parametrize(
+    "suffix, kind, tolerance", [("wav", "WAV", 0), ("FLAC", "FLAC", 0), ("ogg", "OGG", 0.1), ("mp3", "MP3", 0.1)]
+)
+def test_a_file_is_written_as_what_its_name_says(tmp_path, suffix, kind, tolerance):
+    y, path = voice(50000), tmp_path / f"a.{suffix}"
+    with audio.writer(path, 22050) as w:
+        for start in range(0, len(y), 9999):
+            w.write(y[start : start + 9999])
+    z, sr = soundfile.read(path, dtype="float32")
+    assert (soundfile.info(path).format, sr, len(z), w.n_samples) == (kind, 22050, len(y), len(y))
+    assert np.abs(z - audio.from_int16(audio.to_int16(y))).max() <= tolerance
+    assert np.corrcoef(audio.read(path, 22050), y)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", ["a.aac", "a", "a.wav.part", "mp3"])
+def test_another_name_is_refused_before_anything_is_made(tmp_path, name):
+    for refuses in (audio.check_place, lambda path: audio.write(path, voice())):
+        with pytest.raises(AudioError, match="let it end in .wav, .flac, .ogg, .mp3"):
+            refuses(tmp_path / name)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("suffix, sr", [("mp3", 10000), ("ogg", 384000), ("flac", 768000)])
+def test_a_rate_that_a_format_does_not_know_is_refused(tmp_path, suffix, sr):
+    with pytest.raises(AudioError, match=f"{sr} Hz is no rate of {suffix.upper()}"):
+        audio.write(tmp_path / f"a.{suffix}", voice(), sr)
+    assert not os.listdir(tmp_path)
+
+
+def test_only_a_wav_file_ends_at_4_gb():
+    with pytest.raises(ValueError, match="more than a WAV file holds"):
+        audio.wav_length(200_000, 16000)
+    assert audio.wav_length(200_000, 16000, "a.flac") == 200_000 * 16000
+
+
+FULL = """
+import resource, signal, sys, numpy as np
+from vocalsynth_utils import audio
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+audio.write(sys.argv[1], 0.1 * np.random.default_rng(0).normal(size=20000))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_a_disk_that_fills_up_at_any_point_leaves_nothing(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    audio.write(path, 0.1 * np.random.default_rng(0).normal(size=20000))
+    size = path.stat().st_size
+    path.unlink()
+    for room in (0, size // 2, size - 1):
+        done = subprocess.run([sys.executable, "-c", FULL, str(path), str(room)], capture_output=True, text=True)
+        assert done.stderr.splitlines()[-1].startswith("vocalsynth_utils.audio.signal.AudioError") and not os.listdir(
+            tmp_path
+        )
 
 
 # players ----------------------------------------------------------------------------------------------------------

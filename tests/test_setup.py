@@ -87,7 +87,8 @@ def test_nothing_is_compiled_at_set_up(python, system, tmp_path):
     (tmp_path / "lock").write_text("\n".join(installation.locked(set(LOCKED) - built)))
     asked = [f"--python-platform={system}", f"--python-version={python}", "--no-deps", "--no-build", "--quiet"]
     command = [f"{sys.prefix}/bin/uv", "pip", "compile", "-p", sys.executable, *asked, "-o", os.devnull, "lock"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    env = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}  # which FFmpeg's wheel asks for
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("the package index is not reached")
     assert done.returncode == 0, done.stderr
