@@ -163,3 +163,18 @@ def test_a_measure_that_is_undefined_is_null_in_json(tiny_run, capsys, monkeypat
     assert main(["evaluate", str(tiny_run), "--seconds", "1", "--json"]) == 0
     said = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
     assert said == {"novelty": None, "level": [1.0, None], "ok": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name, magic", [("a.mp3", b"\xff"), ("a.flac", b"fLaC"), ("a.ogg", b"OggS"), ("a.wav", b"RIFF")]
+)
+def test_what_is_generated_is_what_its_name_says(tiny_run, tmp_path, name, magic):
+    out = tmp_path / name
+    assert main(["generate", str(tiny_run), str(out), "--seconds", "1.5"]) == 0
+    assert out.read_bytes().startswith(magic)
+    assert abs(len(audio.read(out, 16000)) - 24000) <= (0 if magic != b"\xff" else 1152)
+
+
+def test_a_name_that_is_no_audio_is_refused_before_anything_is_drawn(tiny_run, tmp_path, capsys):
+    assert main(["generate", str(tiny_run), str(tmp_path / "a.txt"), "--seconds", "1"]) == 2
+    assert "ends in '.txt'" in capsys.readouterr().err and not list(tmp_path.glob("a*"))

@@ -211,7 +211,7 @@ def _path(text):
 
 SHIPPED = "world-mdn"
 RECIPE, RUN = ("RECIPE", "a name from `recipes`"), ("RUN", f"a run's folder, or {SHIPPED}: the voice that ships")
-OUT = ("OUT", "the WAV file to write")
+OUT = ("OUT", "the file to write: .wav, .flac, .ogg or .mp3")
 SET = {"action": "append", "metavar": "FIELD=VALUE", "help": "change one field of the recipe; may be given again"}
 DATA = {"type": _path, "metavar": "RECORDING_OR_DIR"}
 
@@ -240,9 +240,7 @@ def _training_commands(command):
     option = command(voice, OUT).add_argument
     option("--seconds", type=_positive, default=300.0, help="length (default 300)")
     option("--seed", type=_whole, default=0, help="another seed, another song (default 0)")
-    option = command(
-        prepare, RECIPE, ("RECORDING", "WAV, FLAC, OGG or MP3"), ("OUT_DIR", "the dataset's folder")
-    ).add_argument
+    option = command(prepare, RECIPE, ("RECORDING", "any audio file"), ("OUT_DIR", "the dataset's folder")).add_argument
     option("--set", **SET)
     option = command(train, RECIPE).add_argument
     default = "(default: the built-in voice, 300 s of it, or 1500 s for world-mdn)"
@@ -270,7 +268,7 @@ def _commands_on_runs(command):
     drawing(option)
     option = command(evaluate, RUN).add_argument
     option("--seconds", type=_positive, default=600.0, help="how much to generate (default 600)")
-    option("--out", type=_path, metavar="FILE", help="keep the generated audio in this WAV file")
+    option("--out", type=_path, metavar="FILE", help="keep the generated audio in this file")
     option("--json", action="store_true", help="print one line of JSON")
     drawing(option)
     option = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples")).add_argument

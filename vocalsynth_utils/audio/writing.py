@@ -17,13 +17,13 @@ MAX_WAV_BYTES = 2**32 - 256  # a plain WAV counts its bytes in 32 bits
 PIECE = 1 << 12  # samples encoded at a time: libsndfile's Vorbis puts each piece on the stack
 
 
-def wav_length(seconds, sr, path="a.wav"):
-    """Samples in a file of so many seconds; ValueError for none, and for more than a WAV file holds where it is one."""
+def wav_length(seconds, sr):
+    """Samples in an audio file of so many seconds; ValueError for none, and for more than a WAV file holds."""
     if not 0.5 < seconds * sr:
         raise ValueError(f"seconds={seconds} is less than one sample; use a positive length")
     longest = MAX_WAV_BYTES // 2 // sr
-    if seconds > longest and _suffix(path) == ".wav":
-        raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, or a FLAC file")
+    if seconds > longest:
+        raise ValueError(f"seconds={seconds:g} is more than a WAV file holds; use at most {longest}, and several files")
     return round(seconds * sr)
 
 
