@@ -371,14 +371,14 @@ def test_a_size_that_has_wrapped_past_4_gb_is_not_believed(tmp_path):
 def test_an_odd_chunk_without_its_pad_byte_is_passed_and_that_is_said(tmp_path):
     odd = b"LIST" + struct.pack("<I", 17) + b"INFOIART\5\0\0\0Alice"
     save(tmp_path / "a.wav", riff(FMT, odd, data(TONE.nbytes)))
-    with pytest.warns(UserWarning, match="its b'LIST' chunk at byte 36 has no pad byte"):
+    with pytest.warns(UserWarning, match="its 'LIST' chunk at byte 36 has no pad byte"):
         recording = audio.open_recording(tmp_path / "a.wav")
     np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), TONE)
 
 
 def test_a_chunk_that_reaches_past_the_end_is_named_with_its_true_place(tmp_path):
     save(tmp_path / "a.wav", riff(FMT, b"LIST" + struct.pack("<I", 67109266), data(TONE.nbytes)))
-    fails(tmp_path / "a.wav", "its b'LIST' chunk at byte 36 counts 67109266 bytes, and 160008 are left")
+    fails(tmp_path / "a.wav", "its 'LIST' chunk at byte 36 counts 67109266 bytes, and 160008 are left")
 
 
 def test_joined_wav_files_are_refused_with_the_byte_that_the_second_begins_at(tmp_path):
