@@ -42,11 +42,8 @@ def wav_header(file):
             fmt = _format(file.read(min(size, 40)), order)
         elif name == b"ds64" and size >= 16:
             (long_size,) = struct.unpack("<8xQ", file.read(16))
-        note = (
-            note
-            if padded
-            else f"its {name.decode('latin-1')!r} chunk at byte {at} has no pad byte; it is read all the same"
-        )
+        if not padded:
+            note = f"its {name.decode('latin-1')!r} chunk at byte {at} has no pad byte; it is read all the same"
     else:
         what = f"no format and audio in its {end} bytes, or in its first {MAX_CHUNKS} chunks"
         raise ValueError(f"{what}; copy, record or export it again")
