@@ -82,6 +82,7 @@ if __name__ == "__main__":
         """The package with the voice that ships, so that it sings without a checkout."""
 
         def run(self):
+            shutil.rmtree(self.build_lib, ignore_errors=True)  # what an older checkout left would be packed too
             super().run()
             if not self.editable_mode:
                 kept = Path(self.build_lib) / "vocalsynth_utils" / "pretrained" / "world-mdn"
