@@ -22,7 +22,7 @@ MAX_CHANNELS = 64
 MAX_HOURS = 100
 MAX_SAMPLES_IN_MEMORY = 75_000_000  # what `read` returns at most: 300 MB
 MAX_PEAK = 2.0**31  # full scale of the widest integers that someone may have saved as floats
-ROUNDING, OVERSHOOT = 1.001, 1.26  # peaks of full-scale floats; 2 dB, once a lossy codec has gone over them
+ROUNDING, OVERSHOOT = 1.001, 2.0  # peaks of full-scale floats; 6 dB, once a lossy codec has gone over clipped ones
 CANCELLED = 0.01  # power of a mix that is 20 dB below its channels
 
 
