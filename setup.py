@@ -64,9 +64,8 @@ def run_time():
     if len(list(folder.glob("*.whl"))) < len(BUILT_HERE):
         build_old_packages(folder)
     files = {path.name.split("-")[0].lower(): path for path in folder.glob("*.whl")}
-    return [
-        f"{name} @ {files[name].as_uri()}" if name in files else entry for entry in needed for name in [_name(entry)]
-    ]
+    kept = [entry for entry in needed if _name(entry) not in files]
+    return kept + [f"{name} @ {path.as_uri()}" for name, path in files.items()]
 
 
 def _name(entry):
@@ -82,11 +81,12 @@ if __name__ == "__main__":
         """The package with the voice that ships, so that it sings without a checkout."""
 
         def run(self):
+            if self.editable_mode:
+                return super().run()
             shutil.rmtree(self.build_lib, ignore_errors=True)  # what an older checkout left would be packed too
             super().run()
-            if not self.editable_mode:
-                kept = Path(self.build_lib) / "vocalsynth_utils" / "pretrained" / "world-mdn"
-                shutil.copytree(ROOT / "data" / "pretrained" / "world-mdn", kept, dirs_exist_ok=True)
+            kept = Path(self.build_lib) / "vocalsynth_utils" / "pretrained" / "world-mdn"
+            shutil.copytree(ROOT / "data" / "pretrained" / "world-mdn", kept, dirs_exist_ok=True)
 
     setup(
         install_requires=run_time(),

@@ -300,3 +300,14 @@ def test_a_silent_part_with_sound_after_it_is_cut_out(tmp_path):
     audio.write(tmp_path / "hole.wav", y, 16000)
     with pytest.raises(ValueError, match=r"the valid part .* cut out the silence from 75 to 92 s"):
         dataset.prepare(tmp_path / "hole.wav", TINY, tmp_path / "data")
+
+
+def test_of_a_recording_that_is_nearly_all_silence_the_longest_stretch_is_named(tmp_path, recwarn):
+    y = np.zeros(200 * 16000, np.int16)
+    for start, seconds in ((0, 3), (190, 5)):
+        sound = audio.to_int16(synthetic.ar2(seconds * 16000, seed=1))
+        y[start * 16000 : (start + seconds) * 16000] = sound
+    audio.write(tmp_path / "rare.wav", y, 16000)
+    with pytest.raises(ValueError, match=r"the train part \(0 to 160 s\) .* cut out the silence from 3 to 190 s"):
+        dataset.prepare(tmp_path / "rare.wav", TINY, tmp_path / "data")
+    assert not recwarn.list

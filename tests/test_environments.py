@@ -68,18 +68,3 @@ def test_an_odd_path_of_the_environment_and_the_checkout_works(tmp_path):
     done = ran([sys.executable, "-c", code], cwd=odd, env=environment)
     assert done.stdout == "[[2.]] None True\n", done.stderr
     assert list((odd / "cache" / "vocalsynth_utils").glob("native-*.so"))
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_set_up_works_in_a_folder_of_an_odd_name(tmp_path):
-    odd = tmp_path / ODD
-    odd.mkdir()
-    for name in "Makefile requirements.in requirements.lock pyproject.toml setup.py README.md".split():
-        shutil.copy(ROOT / name, odd)
-    shutil.copytree(ROOT / "vocalsynth_utils", odd / "vocalsynth_utils")
-    done = ran(["make", "setup", f"PYTHON={sys.executable}"], cwd=odd, env={**os.environ, "MAKEFLAGS": ""})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Nothing to be done" in ran(["make", "setup"], cwd=odd).stdout
-    done = ran([odd / ".venv" / "bin" / "vocalsynth", "voice", "v.wav", "--seconds", 1], cwd=odd)
-    assert done.returncode == 0, done.stderr

@@ -119,8 +119,9 @@ NEEDS_MAKE = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 
 def a_checkout(folder):
     """What set-up reads, in an empty folder."""
-    for name in ("Makefile", "requirements.in", "requirements.lock", "pyproject.toml", "setup.py"):
+    for name in ("Makefile", "requirements.in", "requirements.lock", "pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "vocalsynth_utils", folder / "vocalsynth_utils")
     return folder
 
 
@@ -195,8 +196,6 @@ def without_network(command, **options):
 @pytest.mark.long
 def test_without_a_network_set_up_takes_what_an_earlier_one_kept(tmp_path):
     checkout = a_checkout(tmp_path)
-    shutil.copytree(ROOT / "vocalsynth_utils", checkout / "vocalsynth_utils")
-    shutil.copy(ROOT / "README.md", checkout)
     done = without_network(["make", "setup", f"PYTHON={sys.executable}"], cwd=checkout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "from what an earlier set-up kept" in done.stdout and not done.stderr
@@ -217,6 +216,19 @@ def test_without_a_network_and_without_packages_there_is_one_line(tmp_path):
     said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert done.returncode == 2 and len(said) == 1, done.stderr
     assert "the packages did not come" in said[0] and "with a network, type the same again" in said[0]
+
+
+@NEEDS_MAKE
+@pytest.mark.long
+def test_set_up_works_in_a_folder_of_an_odd_name(tmp_path):
+    odd = tmp_path / 'Anna\'s 100% "voice", take #2'
+    odd.mkdir()
+    done = make(a_checkout(odd), "setup", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing to be done" in make(odd, "setup").stdout
+    command = [odd / ".venv" / "bin" / "vocalsynth", "voice", "v.wav", "--seconds", "1"]
+    done = subprocess.run(command, cwd=odd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.long

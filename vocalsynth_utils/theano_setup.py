@@ -124,18 +124,15 @@ def configure():
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*[/\\.](theano|lasagne)[/\\.]|<unknown>")
     os.environ.setdefault("THEANORC", os.devnull)  # a .theanorc from another project must not change results here
 
-    for name in ("bool", "int", "float", "complex", "object"):  # aliases that numpy 1.24 removed
-        if name not in vars(np):
-            setattr(np, name, getattr(builtins, name))
-    for name, function in {"product": np.prod, "sctype2char": lambda kind: np.dtype(kind).char}.items():
-        if name not in vars(np):  # both removed in numpy 2.0
-            setattr(np, name, function)
+    removed = {name: getattr(builtins, name) for name in ("bool", "int", "float", "complex", "object")}  # by numpy 1.24
+    removed |= {"product": np.prod, "sctype2char": lambda kind: np.dtype(kind).char}  # by numpy 2.0
+    for name in removed.keys() - vars(np).keys():
+        setattr(np, name, removed[name])
     # its Cython scan does not compile from Python 3.10 on; scan has a Python loop
     sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)
     _stand_in("numpy.distutils")  # gone from Python 3.12's numpy: asked for a BLAS, which the flags name
-    if (
-        importlib.util.find_spec("pkg_resources") is None
-    ):  # gone from setuptools 82; Lasagne reads its own version there
+    # gone from setuptools 82; Lasagne reads its own version there
+    if importlib.util.find_spec("pkg_resources") is None:
         _stand_in("pkg_resources", get_distribution=importlib.metadata.distribution)
     _stand_in("theano.misc.safe_asarray", _asarray=_asarray)
     _stand_in("theano.tensor.signal.downsample", __getattr__=_downsample)
@@ -143,7 +140,9 @@ def configure():
 
 def _stand_in(name, **contents):
     """Have `import` find a module of these contents, unless one of that name is imported already."""
-    sys.modules.setdefault(name, types.ModuleType(name)).__dict__.update(contents)
+    if name not in sys.modules:
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(contents)
 
 
 def _asarray(a, dtype, order=None):

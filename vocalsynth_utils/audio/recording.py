@@ -105,9 +105,8 @@ class Recording:
         if power[-1] < CANCELLED * power[:-1].mean():
             used = int(power[:-1].argmax())
             weights = np.eye(self._n_channels, dtype=np.float32)[used]
-            self._warn(
-                f"its {self._n_channels} channels cancel each other out; the loudest, number {used + 1}, is taken"
-            )
+            what = f"its {self._n_channels} channels cancel each other out"
+            self._warn(f"{what}; the loudest, number {used + 1}, is taken")
         peak = peaks[used]
         if peak > MAX_PEAK:
             raise ValueError(f"float samples reach {peak:g} where full scale is 1; export it again from its source")

@@ -19,17 +19,17 @@ def check_heard(signal, sr, parts, path):
     path : path of the recording, for the error
     """
     seconds = (signal[start : start + sr : EVERY] for start in range(0, len(signal), sr))
-    levels = np.array([np.square(x, dtype=np.float64).mean() for x in seconds])  # (n_seconds,)
-    level = 10 * np.log10(levels / np.quantile(levels, 0.9) + 1e-12) if levels.any() else levels
+    power = np.array([np.square(x, dtype=np.float64).mean() for x in seconds])  # (n_seconds,)
+    heard = power > 10 ** (SILENT / 10) * np.quantile(power[power > 0], 0.9)
+    edges = [-1, *np.flatnonzero(heard), len(heard)]
+    gaps = [(before + 1, after) for before, after in zip(edges, edges[1:])]  # stretches of silence, s
     for name, part in parts.items():
         first, last = part.start // sr, -(-part.stop // sr)
-        if last - first < 1 or np.quantile(level[first:last], 0.9) > SILENT:
+        if np.mean(heard[first:last]) >= 0.1:
             continue
-        heard = np.flatnonzero(level > SILENT)
-        before, after = heard[heard < first], heard[heard >= last]
-        if not len(after):
-            remedy = f"the sound ends at {before[-1] + 1} s: cut the recording there"
-        else:
-            remedy = f"cut out the silence from {before[-1] + 1 if len(before) else 0} to {after[0]} s"
+        start, end = max((min(b, last) - max(a, first), (a, b)) for a, b in gaps)[1]  # the longest of the part
+        remedy = f"the sound ends at {start} s: cut the recording there"
+        if end < len(heard):
+            remedy = f"cut out the silence from {start} to {end} s"
         where = f"the {name} part ({part.start / sr:.0f} to {part.stop / sr:.0f} s)"
         raise AudioError(f"{printable(path)}: {where} is silent, {-SILENT:g} dB and more below the rest; {remedy}")

@@ -18,9 +18,8 @@ MAX_CHUNKS = 256  # a real file has a handful
 NAME = re.compile(rb"[ -~]{4}")
 TAGS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML")  # what a file is cut off in once its audio is complete
 
-WavHeader = namedtuple(
-    "WavHeader", "codec sample_rate n_channels block start size note"
-)  # bytes; codec None if compressed
+# block, start and size in bytes; codec None if compressed
+WavHeader = namedtuple("WavHeader", "codec sample_rate n_channels block start size note")
 
 
 def wav_header(file):
@@ -100,12 +99,8 @@ def _format(content, order):
     if tag not in (1, 3, 6, 7):
         return None, sr, n_channels, 1
     stored = 8 * block / n_channels if n_channels else 0
-    if (
-        (tag, stored) not in CODECS
-        or not 0 < bits <= stored
-        or (tag == 3 and bits < stored)
-        or (bits > 8) != (stored > 8)
-    ):
+    fits = (tag, stored) in CODECS and 0 < bits <= stored and (tag != 3 or bits == stored)
+    if not fits or (bits > 8) != (stored > 8):
         said = f"{n_channels} channels in blocks of {block} bytes, {bits} bits a sample"
         raise ValueError(f"its header contradicts itself ({said}); save it as 16-bit PCM")
     ending = "" if stored == 8 else "be" if order == ">" else "le"

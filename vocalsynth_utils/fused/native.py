@@ -93,8 +93,7 @@ def compiler():
     named = [shlex.split(words) for words in (os.environ.get("CXX", ""), "g++", "clang++", "c++")]
     found = [words for words in named if words and shutil.which(words[0])]
     if not found and importlib.util.find_spec("ziglang") is None:
-        remedy = "install g++ or clang++, name one in CXX, or `pip install ziglang`, which is one"
-        raise BuildError(f"no C++ compiler found: {remedy}")
+        raise BuildError("no C++ compiler found: install g++ or clang++, name one in CXX, or `pip install ziglang`")
     return found[0] if found else [sys.executable, "-m", "ziglang", "c++"]
 
 
