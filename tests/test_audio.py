@@ -563,3 +563,38 @@ def test_two_threads_read_at_once(tmp_path):
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert len(results) == 4 and all(np.array_equal(r, results[0]) for r in results)
+
+
+# level
+
+
+def db(y):
+    return 20 * np.log10(np.std(y))
+
+
+@pytest.mark.parametrize("off", [-5, 0, 4, 13])
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_a_signal_is_brought_to_a_level_and_keeps_its_swells(off, seconds):
+    t = np.arange(seconds * 8000) / 8000
+    swells = np.exp(0.7 * np.sin(2 * np.pi * t / 2.5))  # 12 dB from soft to loud
+    y = 10 ** ((off - 20) / 20) * swells * np.random.default_rng(0).normal(size=len(t))
+    held = np.concatenate(list(audio.levelled(np.array_split(y, 4), -20, 8000)))
+    assert held.shape == y.shape and db(held) == pytest.approx(-20, abs=0.6)
+    gain = (held / y)[len(y) // 2 :]
+    assert 20 * np.log10(gain.max() / gain.min()) < 3
+
+
+def test_a_voice_that_dies_away_is_not_made_loud_again():
+    alive = 0.1 * np.random.default_rng(0).normal(size=80000)
+    held = np.concatenate(list(audio.levelled([alive] + 9 * [alive * 1e-3], -20, 8000)))
+    assert db(held[:80000]) == pytest.approx(-20, abs=0.2) and db(held[-80000:]) < -70
+    assert not np.any(next(audio.levelled([np.zeros(100)], -20, 8000)))
+
+
+def test_no_limited_sample_is_at_full_scale_and_soft_ones_are_as_they_were():
+    y = np.linspace(-3, 3, 6001)
+    bent, soft = audio.limited(y), np.abs(y) < audio.KNEE
+    assert bent.dtype == np.float32 and np.array_equal(bent[soft], y[soft].astype(np.float32))
+    assert np.abs(bent).max() <= np.float32(0.98) and np.all(np.diff(bent) >= 0)
+    assert np.abs(np.diff(bent)).max() < 1.01 * np.diff(y).max()  # without a step
+    assert np.abs(audio.to_int16(bent)).max() < 32767

@@ -270,7 +270,7 @@ def test_what_differs_is_analysed_anew(prepared, analyses, recording, tmp_path, 
         elif change == "date":
             os.utime(mine, ns=(1, 1))
         elif change == "analysis":
-            monkeypatch.setattr(dataset, "ANALYSIS", 2)
+            monkeypatch.setattr(dataset, "ANALYSIS", dataset.ANALYSIS + 1)
         else:
             np.save(made.folder / "signal.npy", np.zeros(10, np.int16))
         dataset.prepare(source, recipe, tmp_path / f"new-{i}", [made.folder])

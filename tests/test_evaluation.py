@@ -51,7 +51,7 @@ def results(song, ref):
 def test_the_voice_itself_passes_every_measure(results):
     r = results["itself"]
     assert r["fd"] == pytest.approx(0, abs=1e-6) and r["spectrum_db"] == pytest.approx(0, abs=1e-6)
-    assert r["ok"] == r["ok_real"] > 0.95 and r["survival_s"] == r["seconds"] == 40
+    assert r["ok"] == r["ok_real"] > 0.94 and r["survival_s"] == r["seconds"] == 40
     assert r["f0_roughness_ratio"] == pytest.approx(1) and r["voiced_share"] == r["voiced_share_real"]
     assert r["novelty_min"] == r["novelty_heldout"] and r["repetition"] == r["repetition_real"]
 
@@ -110,7 +110,20 @@ def test_failures_rank_above_the_floor_in_frechet_distance(results):
 def test_pitch_measures_on_known_signals(results):
     assert results["tone"]["voiced_share"] > 0.95 and results["tone"]["f0_roughness_ratio"] < 0.05
     assert results["white"]["voiced_share"] < 0.05
-    assert results["silence"]["voiced_share"] == 0
+    assert results["silence"]["voiced_share"] == results["silence"]["pitch_hz"] == 0
+
+
+@pytest.mark.slow
+def test_a_second_tracker_judges_the_first(ref, results):
+    for name in ("tone", "itself"):
+        r = results[name]
+        assert r["voiced_share_second"] == pytest.approx(r["voiced_share"], abs=0.1) and r["trackers_agree"] > 0.85
+        assert r["pitch_hz_second"] == pytest.approx(r["pitch_hz"], rel=0.06)
+    assert results["tone"]["pitch_hz"] == pytest.approx(220, rel=0.01)
+    assert results["itself"]["trackers_agree_real"] == results["itself"]["trackers_agree"]
+    soprano, bass = (evaluation.evaluate(ref, synthetic.tone(5, f0)) for f0 in (1000, 60))
+    for r, f0 in ((soprano, 1000), (bass, 60)):
+        assert r["pitch_hz"] == pytest.approx(f0, rel=0.01) == r["pitch_hz_second"] and r["voiced_share"] > 0.95
 
 
 @pytest.mark.slow
@@ -173,10 +186,11 @@ def test_level_flatness_and_voicing_of_known_signals():
 def test_pitch_follows_a_glide():
     f0 = np.linspace(120, 240, 5 * SR)
     y = np.diff(singer.rosenberg(np.cumsum(f0) / SR), prepend=0)
-    found = descriptors.pitch(y, SR)
+    found, periodicity = descriptors.melody(y, SR)
     middle = slice(100, 900)
     assert np.median(np.abs(found[middle] / f0[::80][middle] - 1)) < 0.01
     assert measures.f0_roughness(found) == pytest.approx(np.log(2) / 1000 * 3, rel=0.05)
+    assert len(found) == len(periodicity) == 1000 and periodicity[middle].min() > 0.9
 
 
 def test_boundary_clicks_are_one_without_and_large_with():
@@ -283,7 +297,7 @@ def test_stored_arrays_that_were_altered_are_refused(stored, tmp_path, change, w
 @pytest.mark.parametrize(
     "lacking, more, why",
     [
-        ((), {"epoch": 99}, "not of version 2"),
+        ((), {"epoch": 99}, "not of version 3"),
         (("figures",), {}, "figures"),
         (("heldout_mean",), {}, "heldout_mean"),
         (("rows",), {}, "rows"),

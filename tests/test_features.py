@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from vocalsynth_utils import features, recipes, synthetic
-from vocalsynth_utils.evaluation.descriptors import pitch
-from vocalsynth_utils.features import codec, mel, world
+from vocalsynth_utils.evaluation import descriptors
+from vocalsynth_utils.features import codec, mel, pitch, world
+from vocalsynth_utils.synthetic import singer
 
 
 def recipe(name, frame_length=240, sample_rate=16000):
@@ -92,7 +93,7 @@ def test_world_resynthesis_keeps_pitch_voicing_and_spectrum(song):
 def test_world_resynthesis_loses_no_voice(song):
     r = recipe("world")
     y = features.decode(steps(features.encode(song, r), r), r)
-    assert np.mean(pitch(y, 16000) > 0) == pytest.approx(np.mean(pitch(song, 16000) > 0), abs=0.02)
+    assert np.mean(pitch.track(y, 16000) > 0) == pytest.approx(np.mean(pitch.track(song, 16000) > 0), abs=0.02)
 
 
 def test_finer_frames_lie_on_lines_and_keep_voicing_where_it_was():
@@ -193,3 +194,33 @@ def test_a_spectrum_sums_to_the_mean_square():
     y = np.random.default_rng(0).normal(size=160000).astype(np.float32)
     total = np.concatenate(list(mel.spectrogram(y, 400, 160))).sum(axis=1)
     assert total.mean() == pytest.approx(1, rel=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sr", [24000, 48000])
+def test_world_resynthesis_is_as_near_at_higher_rates(sr):
+    """No band of the mel scale up to half the rate is further from the voice's than at 16 kHz."""
+
+    def apart(sr):
+        rng, r = np.random.default_rng(3), recipes.get("world-mdn").replace(sample_rate=sr)
+        y = np.concatenate([singer.phrase(rng, sr) for _ in range(6)]).astype(np.float32)
+        z = features.decode(features.frames(y, r), r)
+        assert r.frame_length == 0.015 * sr
+        y, z = (x[: len(y) // r.frame_length * r.frame_length] for x in (y, z))
+        bands = [descriptors.bands(x, sr) for x in (y, z)]
+        loud = bands[0].max(axis=1) > np.quantile(bands[0].max(axis=1), 0.3)
+        return descriptors.DB * np.sqrt(np.mean(np.square(bands[0] - bands[1])[loud]))
+
+    assert apart(sr) < 1.05 * apart(16000) < 3  # dB
+
+
+def test_a_recording_without_a_pitch_and_one_with_hum_are_worth_a_word(song):
+    r, whisper, t = recipe("world"), np.random.default_rng(0).normal(0, 0.1, 160000), np.arange(160000) / 16000
+    remarks = lambda y: features.remarks(features.encode(y, r), y, r)
+    assert remarks(song[:160000]) == []
+    (line,) = remarks(whisper)
+    assert "50 to 1100 Hz is found in 0.0% of it" in line
+    hum = sum(np.sin(2 * np.pi * 50 * k * t) for k in (1, 2, 3, 5))
+    (line,) = remarks(song[:160000] + 0.1 * np.std(song[:160000]) * hum / hum.std())
+    assert line.startswith("mains hum, 2")  # 20 dB below, of which most is found
+    assert features.remarks(features.encode(whisper, recipe("logmel")), whisper, recipe("logmel")) == []

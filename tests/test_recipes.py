@@ -199,3 +199,13 @@ def test_settings_of_another_type_are_refused(text):
 def test_bad_and_contradictory_values_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         get("2016").replace(**changes)
+
+
+def test_frames_take_as_long_at_another_sample_rate():
+    world, headline = get("world-mdn"), get("2016")
+    assert world.replace(sample_rate=24000).frame_length == 360 and world.replace(sample_rate=48000).frame_length == 720
+    assert headline.replace(sample_rate=44100).frame_length == 44100
+    assert world.replace(sample_rate=24000, frame_length=120).frame_length == 120
+    assert get("samples").replace(sample_rate=24000).frame_length == 1
+    with pytest.raises(ValueError, match="sample_rate=0 must be"):
+        world.replace(sample_rate=0)

@@ -42,10 +42,10 @@ def run(tmp_path):
 
 @pytest.mark.parametrize("region", [REGION, REGION._replace(pause=None), None])
 def test_what_is_kept_is_what_is_read(run, region):
-    assert world_mdn.load_calibration(run) == (None, None, 0)
-    calibration.save_calibration(run, Calibration(FILTER, region, -0.25))
+    assert world_mdn.load_calibration(run) == (None, None, 0, None)
+    calibration.save_calibration(run, Calibration(FILTER, region, -0.25, -23.5))
     read = world_mdn.load_calibration(run)
-    assert read.voicing == -0.25
+    assert read.voicing == -0.25 and read.level == -23.5
     pitch, correction, smoothing = read.postfilter
     assert np.array_equal(pitch, FILTER.pitch) and np.array_equal(smoothing, FILTER.smoothing)
     assert all(np.array_equal(*pair) for maps in zip(correction, FILTER.correction) for pair in zip(*maps))
@@ -54,7 +54,7 @@ def test_what_is_kept_is_what_is_read(run, region):
     else:
         assert np.array_equal(read.region.spans, region.spans) and read.region.pause == region.pause
     calibration.save_calibration(run, Calibration())
-    assert world_mdn.load_calibration(run) == (None, None, 0)
+    assert world_mdn.load_calibration(run) == (None, None, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,14 @@ def test_a_file_that_lacks_something_is_refused(run):
     (run.folder / "calibration.json").write_text('{"correction": null}')
     with pytest.raises(ValueError, match="calibration.json cannot be used.*it lacks 'pitch'"):
         world_mdn.load_calibration(run)
+
+
+def test_a_file_from_before_levels_were_kept_is_read(run):
+    calibration.save_calibration(run, Calibration(FILTER, REGION, 0.0, -20.0))
+    held = json.loads((run.folder / "calibration.json").read_text())
+    assert held.pop("level") == -20
+    (run.folder / "calibration.json").write_text(json.dumps(held))
+    assert world_mdn.load_calibration(run).level is None
 
 
 @pytest.mark.parametrize("slope", [0.6, 1.0, 1.4])
@@ -215,6 +223,7 @@ def test_a_run_comes_to_sound_as_a_recording(tmp_path, monkeypatch):
     assert near["ok"] > far["ok"] and near["outside"]["flux"] < far["outside"]["flux"]
     off = [abs(measured["voiced_share"] - measured["voiced_share_real"]) for measured in (far, near)]
     assert off[1] < max(0.05, off[0])
+    assert 20 * np.log10(after.std() / data.signal("train").std()) == pytest.approx(0, abs=1)
     # a recording of which no region is known
     little(monkeypatch, N_CHAINS=2, FIRST_SECONDS=5, SECONDS=5)
     monkeypatch.setattr(rejection, "measure", lambda dataset, recipe: None)

@@ -14,7 +14,7 @@ import theano.tensor as T
 from . import audio, diagnostics, features, model
 from .runs import checkpoints
 
-BLOCK = 256  # frames whose random numbers are drawn together
+BLOCK, TRACE = 256, 1e-3  # frames whose random numbers are drawn together; share of limited samples not worth a word
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -171,25 +171,34 @@ def counted(blocks, on_frame):
 
 
 def to_sound(frames, recipe, scaling, postfilter=None):
-    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), clipped to [-1, 1]."""
+    """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), `audio.limited`."""
     return np.concatenate(list(sound_blocks([frames], len(frames), recipe, scaling, postfilter)))
 
 
-def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None):
+def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None, level=None):
     """`to_sound` of frames that come in blocks: earlier ones are sound while later ones are made.
 
-    `postfilter` is an object whose ``blocks`` changes unscaled frames that come in blocks.
+    `postfilter` has ``blocks``, which changes unscaled frames; the sound is brought to a `level`, in dB of full scale.
     """
-    unscaled = (scaling.invert(block) for block in blocks)
-    n_broken = 0
-    for y in features.decode_blocks(postfilter.blocks(unscaled) if postfilter else unscaled, n_frames, recipe):
-        broken = ~np.isfinite(y)
-        n_broken += np.count_nonzero(broken)
-        yield np.clip(np.where(broken, 0, y) if broken.any() else y, -1, 1).astype(np.float32, copy=False)
-    if n_broken:  # a vocoder driven far out of a voice's range
-        share = n_broken / (n_frames * recipe.frame_length)
-        what = "of the generated samples are not finite and silenced: the network has blown up; use limits=true"
-        warnings.warn(f"{share:.0%} {what}", stacklevel=2)
+    unscaled, counts = (scaling.invert(block) for block in blocks), np.zeros(2, int)
+    frames = postfilter.blocks(unscaled) if postfilter else unscaled
+    sound = _finite(features.decode_blocks(frames, n_frames, recipe), counts)
+    for y in audio.levelled(sound, level, recipe.sample_rate) if level is not None else sound:
+        counts[1] += np.count_nonzero(np.abs(y) > audio.KNEE)
+        yield audio.limited(y)
+    broken, loud = counts / (n_frames * recipe.frame_length)
+    if broken:  # a vocoder driven far out of a voice's range
+        what = "not finite and silenced: the network has blown up; use limits=true"
+        warnings.warn(f"{broken:.0%} of the generated samples are {what}", stacklevel=2)
+    elif loud > TRACE:
+        warnings.warn(f"{loud:.1%} of the generated samples were too loud, and are limited", stacklevel=2)
+
+
+def _finite(pieces, counts):
+    """Pieces of sound with 0 for what is not finite, which is counted."""
+    for y in pieces:
+        counts[0] += np.count_nonzero(~np.isfinite(y))
+        yield np.nan_to_num(y, nan=0, posinf=0, neginf=0)
 
 
 def primer_frames(run, dataset, source, n_frames):
@@ -255,23 +264,21 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, network=None, on_fra
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
     **hooks
-        ``sampler``, called as `network_frames`; ``postfilter`` for `sound_blocks`.
+        ``sampler``, called as `network_frames`; ``postfilter`` and ``level`` for `sound_blocks`.
 
     Returns
     -------
     float32 array of shape (round(seconds * sample_rate),)
-        New audio alone, in [-1, 1], none of the primer.
+        New audio alone, `audio.limited`, none of the primer.
     """
     return np.concatenate(list(generate_pieces(run, seconds, primer, temperature, seed, network, on_frame, **hooks)))
 
 
-def generate_pieces(
-    run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, sampler=network_frames, postfilter=None
-):
+def generate_pieces(run, seconds, primer, temperature=1.0, seed=0, network=None, on_frame=None, **hooks):
     """As `generate`, a piece at a time: an hour of a WORLD voice takes no more memory than some minutes."""
     missing, n_frames = length(run.recipe, seconds)
-    network = network or load_network(run)
+    network, sampler = network or load_network(run), hooks.pop("sampler", network_frames)
     blocks = counted(sampler(network, primer, n_frames, temperature, seed, run.limits), on_frame)
-    for piece in sound_blocks(blocks, n_frames, run.recipe, run.scaling, postfilter):
+    for piece in sound_blocks(blocks, n_frames, run.recipe, run.scaling, **hooks):
         yield piece[:missing]
         missing -= len(piece[:missing])

@@ -114,7 +114,7 @@ def generate(run, seconds, frames, *args, **options):
 
     Returns
     -------
-    float32 array of shape (round(seconds * sample_rate),), in [-1, 1]
+    float32 array of shape (round(seconds * sample_rate),), as `audio.limited`
     """
     return np.concatenate(list(generate_pieces(run, seconds, frames, *args, **options)))
 

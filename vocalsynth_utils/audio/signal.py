@@ -6,6 +6,9 @@ import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
 
+GAIN_SECONDS, MOST_GAIN = 3, 6.0  # that a gain looks back on at least, so that it keeps a voice's swells; dB
+KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
+
 
 class AudioError(ValueError):
     """A file or signal that cannot be used as audio: one line with the file, the value and the remedy."""
@@ -49,6 +52,33 @@ def to_int16(y):
     if bad:
         raise AudioError(f"y has {bad} NaN or infinite samples of {len(y)}; nothing is written, see where they arise")
     return np.clip(np.rint(y * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def limited(y):
+    """Samples (n_samples,), those beyond KNEE bent so that none reaches LIMIT: float32.
+
+    >>> print(limited(np.array([0.5, -0.8, 0.9, -5])).round(3))
+    [ 0.5   -0.8    0.891 -0.98 ]
+    """
+    y = np.array(y, np.float32)
+    loud = np.abs(y) > KNEE
+    y[loud] = np.sign(y[loud]) * (KNEE + (LIMIT - KNEE) * np.tanh((np.abs(y[loud]) - KNEE) / (LIMIT - KNEE)))
+    return y
+
+
+def levelled(pieces, level, sr):
+    """Pieces (n_samples,) of a signal, brought to a level in dB of full scale by a slow gain: float32.
+
+    At each sample all that came before has that level; the first piece is known as a whole.  Nothing is made louder
+    by more than MOST_GAIN, so that a voice that dies away does.
+    """
+    wanted, n, total = 10 ** (level / 10), GAIN_SECONDS * sr, None
+    for y in pieces:
+        power = np.cumsum(np.square(y, dtype=np.float64))
+        total = total if total is not None else n * power[-1] / len(y)
+        gain = wanted * (n + np.arange(1, len(y) + 1)) / (total + power + 1e-20)
+        yield (y * np.sqrt(np.minimum(gain, 10 ** (MOST_GAIN / 10)))).astype(np.float32)
+        n, total = n + len(y), total + power[-1]
 
 
 def from_int16(x):

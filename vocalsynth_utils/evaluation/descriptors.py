@@ -5,11 +5,10 @@ Every function takes a signal (n_samples,) over the training voice's standard de
 
 import numpy as np
 import scipy.fft
-from numpy.lib.stride_tricks import sliding_window_view
 
-from ..features import F0_CEIL, F0_FLOOR, ROW_SECONDS, world
+from ..features import ROW_SECONDS, over_cores, pitch, world
 from ..features.codec import CHUNK_SECONDS
-from ..features.mel import BLOCK, log_mel, spectrogram
+from ..features.mel import log_mel, spectrogram
 
 STATISTICS = ("level", "flatness", "flux", "voicing")  # columns of `windows`
 WINDOW_SECONDS, WINDOW_HOP = 1.0, 0.5  # s
@@ -17,7 +16,6 @@ FRAME_SECONDS, FRAME_HOP = 0.025, 0.01  # s, of the short-time spectra
 FLUX_FRAMES = 2  # frames across which flux is taken: 20 ms
 N_MFCC = 20
 N_BANDS = 40  # on the mel scale
-PITCH_WINDOW = 0.04  # s, of the autocorrelation: three periods of the lowest pitch
 DB = 10 / np.log(10)  # dB per natural logarithm of power
 
 
@@ -34,14 +32,15 @@ def timbre(log_bands):
     return np.concatenate([c, slope], axis=1).astype(np.float32)
 
 
-def windows(y, sr, log_bands=None):
+def windows(y, sr, log_bands=None, periodicity=None):
     """Four statistics of each second, every half second, of a second or more: float (n_windows, 4).
 
     Level: mean square in dB.  Flatness: geometric over arithmetic mean of the mean power spectrum, in dB; 0 is white.
-    Flux: mean absolute change of the log-mel bands over 20 ms, in dB; what does not move has none.  Voicing: mean
-    height of the autocorrelation's peak between 80 and 500 Hz, 0 to 1.
+    Flux: mean absolute change of the log-mel `bands` over 20 ms, in dB; what does not move has none.  Voicing: mean
+    periodicity, of `melody`, 0 to 1.
     """
     log_bands = bands(y, sr) if log_bands is None else log_bands
+    periodicity = melody(y, sr)[1] if periodicity is None else periodicity
     per_window, per_hop = round(WINDOW_SECONDS / FRAME_HOP), round(WINDOW_HOP / FRAME_HOP)
     n_windows = max(1, 1 + int((len(y) / sr - WINDOW_SECONDS) / WINDOW_HOP + 1e-9))
 
@@ -56,7 +55,7 @@ def windows(y, sr, log_bands=None):
     flux = averages(np.abs(log_bands[FLUX_FRAMES:] - log_bands[:-FLUX_FRAMES]).mean(axis=1)) * DB
     places = ((i * WINDOW_HOP * sr, (i * WINDOW_HOP + WINDOW_SECONDS) * sr) for i in range(n_windows))
     flatness = np.concatenate([_flatness(y[int(first) : int(last)], sr) for first, last in places])
-    voicing = averages(np.repeat(_periodicity(y, sr), 2))  # every 20 ms -> every 10 ms
+    voicing = averages(periodicity[:: round(FRAME_HOP / ROW_SECONDS)])
     return np.stack([DB * np.log(level + 1e-10), flatness, flux, voicing], axis=1)
 
 
@@ -67,29 +66,23 @@ def _flatness(y, sr):
     return DB * (np.log(power).mean(keepdims=True) - np.log(power.mean(keepdims=True)))
 
 
-def _periodicity(y, sr):
-    """Highest normalised autocorrelation at the lags of 80 to 500 Hz, every 20 ms: (n_frames,)."""
-    length, hop = int(PITCH_WINDOW * sr), int(2 * FRAME_HOP * sr)
-    shortest, longest = int(sr / F0_CEIL), int(np.ceil(sr / F0_FLOOR))
-    size = scipy.fft.next_fast_len(length + longest, real=True)
-    taper = np.hanning(length).astype(np.float32)
-    bias = _autocorrelation(taper[None], size)[0, shortest : longest + 1] / np.sum(taper**2)
-    frames, peaks = sliding_window_view(y, length)[::hop], []
-    for start in range(0, len(frames), BLOCK):
-        x = frames[start : start + BLOCK].astype(np.float32)
-        r = _autocorrelation((x - x.mean(axis=1, keepdims=True)) * taper, size)
-        peaks.append((r[:, shortest : longest + 1] / bias).max(axis=1) / (r[:, 0] + 1e-8))
-    return np.clip(np.concatenate(peaks), 0, 1)
+def melody(y, sr):
+    """Pitch in Hz every 5 ms, 0 where there is none, and periodicity, the autocorrelation's peak: (n_rows,) each."""
+
+    def part(found):
+        return pitch.best_path(found), np.clip(found.strength.max(axis=1), 0, 1)
+
+    return _in_chunks(lambda y: part(pitch.candidates(y, sr)), y, sr)
 
 
-def _autocorrelation(x, size):
-    return scipy.fft.irfft(np.square(np.abs(scipy.fft.rfft(x, size))), size)
+def second_pitch(y, sr):
+    """Pitch as of `melody`, by a tracker of another kind, which is to judge that one: (n_rows,)."""
+    return _in_chunks(lambda y: [world.dio(y, sr)], y, sr)[0]
 
 
-def pitch(y, sr):
-    """Fundamental frequency in Hz every 5 ms, 0 where there is none: float (n_rows,)."""
-    tracks, chunk = [], CHUNK_SECONDS * sr
-    for start in range(0, len(y), chunk):
-        part = np.asarray(y[start : start + chunk], np.float64)
-        tracks.append(world.pitch(part, sr)[0][: max(1, int(len(part) / sr / ROW_SECONDS))])
-    return np.concatenate(tracks)
+def _in_chunks(tracks, y, sr):
+    """Arrays (n_rows,) of a long signal, from those of its chunks, which have a row at their very end as well."""
+    chunks = [y[start : start + CHUNK_SECONDS * sr] for start in range(0, len(y), CHUNK_SECONDS * sr)]
+    n_rows = [max(1, round(len(chunk) / sr / ROW_SECONDS - 0.5)) for chunk in chunks]
+    found = over_cores(tracks, chunks)
+    return tuple(np.concatenate([track[:n] for track, n in zip(each, n_rows)]) for each in zip(*found))

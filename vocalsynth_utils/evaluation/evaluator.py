@@ -11,14 +11,16 @@ from .descriptors import STATISTICS
 from .measures import Gaussian, frechet, segment_rows, within
 
 SNIPPET_SECONDS = 0.05  # of the shuffled ceiling
+SAME_PITCH = 50 / 1200  # octaves
 
 
 class Described(NamedTuple):
-    """A signal as `descriptors` says: bands and timbre (n_frames, 40), windows (n_windows, 4)."""
+    """A signal as `descriptors` says: bands and timbre (n_frames, 40), windows (n_windows, 4), f0 (n_rows,) in Hz."""
 
     bands: np.ndarray
     timbre: np.ndarray
     windows: np.ndarray
+    f0: np.ndarray
 
 
 class Reference(NamedTuple):
@@ -50,8 +52,22 @@ def check(y, sr, name):
 
 def describe(y, sr):
     """A signal in units of the training voice's standard deviation, described."""
-    bands = descriptors.bands(y, sr)
-    return Described(bands, descriptors.timbre(bands), descriptors.windows(y, sr, bands))
+    bands, (f0, periodicity) = descriptors.bands(y, sr), descriptors.melody(y, sr)
+    return Described(bands, descriptors.timbre(bands), descriptors.windows(y, sr, bands, periodicity), f0)
+
+
+def _of_pitch(f0, second):
+    """What two trackers say of one signal, (n_rows,) Hz each: their figures, and how often they agree."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        agree = np.abs(np.log2(f0 / second)) < SAME_PITCH
+    median = lambda f0: float(np.median(f0[f0 > 0])) if np.any(f0) else 0.0
+    return {
+        "voiced_share": float(np.mean(f0 > 0)),
+        "voiced_share_second": float(np.mean(second > 0)),
+        "pitch_hz": median(f0),
+        "pitch_hz_second": median(second),
+        "trackers_agree": float(np.mean(agree | (f0 + second == 0))),
+    }
 
 
 def _in_units(y, std):
@@ -80,7 +96,6 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
     if std == 0:
         raise ValueError("train is constant; there is no voice to measure against")
     trained, held = (describe(_in_units(y, std), sr) for y in (train, heldout))
-    f0 = descriptors.pitch(_in_units(heldout, std), sr)
     mean, scale = trained.timbre.mean(axis=0), trained.timbre.std(axis=0) + 1e-6
     known, target = ((described.timbre - mean) / scale for described in (trained, held))
     rows, gaussian, region = segment_rows(known), Gaussian.of(target), measures.acceptance_region(trained.windows)
@@ -99,10 +114,10 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
         "novelty_heldout": float(np.median(near)),
         "novelty_lowest_heldout": float(np.quantile(near, 0.05)),
         "repetition_real": measures.repetition(segment_rows(target)),
-        "voiced_share_real": float(np.mean(f0 > 0)),
+        **{f"{name}_real": value for name, value in _of_pitch(held.f0, descriptors.second_pitch(heldout, sr)).items()},
         **codec,
     }
-    spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(f0)
+    spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(held.f0)
     return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, figures)
 
 
@@ -154,7 +169,7 @@ def evaluate(ref, generated, frame_length=None):
     generated = np.asarray(generated)
     check(generated, ref.sr, "generated")
     y, seconds = _in_units(generated, ref.std), len(generated) / ref.sr
-    made, f0 = describe(y, ref.sr), descriptors.pitch(y, ref.sr)
+    made = describe(y, ref.sr)
     timbre = (made.timbre - ref.mean) / ref.scale
     rows, inside = segment_rows(timbre), within(ref.region, made.windows)
     near = measures.novelty(ref.rows, rows)
@@ -171,8 +186,8 @@ def evaluate(ref, generated, frame_length=None):
         "novelty_min": float(np.median(near)),
         "novelty_lowest": float(np.quantile(near, 0.05)),
         "repetition": measures.repetition(rows),
-        "f0_roughness_ratio": measures.f0_roughness(f0) / ref.roughness if ref.roughness else float("nan"),
-        "voiced_share": float(np.mean(f0 > 0)),
+        "f0_roughness_ratio": measures.f0_roughness(made.f0) / ref.roughness if ref.roughness else float("nan"),
+        **_of_pitch(made.f0, descriptors.second_pitch(generated, ref.sr)),
         **ref.figures,
     }
     if frame_length:

@@ -7,7 +7,7 @@ from ..runs import checkpoints
 from .evaluator import Reference
 from .measures import Gaussian
 
-VERSION = 2  # said where a checkpoint says its epoch
+VERSION = 3  # said where a checkpoint says its epoch
 PLAIN = ("sr", "std", "roughness", "figures")  # of a Reference; all else is arrays
 
 

@@ -19,6 +19,7 @@ CHUNK_SECONDS = 60  # analysed at a time: bounds memory, feeds every core
 PIECE_SECONDS = 15  # synthesised at a time: sound is soon there, and no core is left alone with the last of it for long
 MAX_THREADS = 4  # a chunk takes about 150 MB while it is worked on
 MOST_WAITING = 8  # pieces synthesised and not yet fetched
+FLOOR, FEW = -60.0, 8  # dB from a signal's level, of noise that is laid under it; every so many of its samples tell
 OVERLAP_SECONDS = 1.0  # of analysis on either side of a chunk, thrown away
 SEEK_SECONDS = 5.0  # how far from a piece's end synthesis looks for a frame to cut at
 
@@ -55,7 +56,7 @@ def encode(y, recipe):
         return np.asarray(y, np.float32)
     row, n_rows = kind.row_length(recipe), len(y) // kind.row_length(recipe)
     step, overlap = CHUNK_SECONDS * sr // row, int(np.ceil(OVERLAP_SECONDS * sr / row))
-    rows = np.empty((n_rows, kind.n_features(recipe)), np.float32)
+    rows, noise = np.empty((n_rows, kind.n_features(recipe)), np.float32), kind.floored and _floor(y, sr)
 
     def chunk(start):
         first, last = max(0, start - overlap), min(n_rows, start + step + overlap)
@@ -64,11 +65,24 @@ def encode(y, recipe):
             part /= 32768
         if not np.isfinite(part).all():
             raise ValueError("y holds NaN or infinite samples; repair the recording first")
+        if kind.floored:
+            part += np.resize(np.roll(noise, -first * row), len(part))
         stop = min(start + step, n_rows)
         rows[start:stop] = kind.analyse(part, recipe)[start - first : stop - first]
 
     over_cores(chunk, range(0, n_rows, step))
     return kind.completed(rows)
+
+
+def remarks(rows, y, recipe):
+    """Lines on what is odd about a recording, of which y (n_samples,) is a minute, and about its rows."""
+    return list(_kind(recipe).remarks(rows, y, recipe.sample_rate))
+
+
+def _floor(y, sr):
+    """A second of soft noise to lie under y: what a noise gate has emptied would be boundless in the logarithm."""
+    level = np.std(y[::FEW], dtype=np.float64) / (32768 if y.dtype == np.int16 else 1)
+    return np.random.default_rng(0).normal(0, 10 ** (FLOOR / 20) * level, sr)
 
 
 def frames(y, recipe):
@@ -225,7 +239,7 @@ def _synthesise_log_mel(frames, recipe):
 def _check_world(recipe):
     sr, length, row = recipe.sample_rate, recipe.frame_length, world.row_length(recipe.sample_rate)
     if sr < 12000 or sr % 200:
-        raise ValueError(f"sample_rate is {sr}; features 'world' needs a multiple of 200 from 12000 on; use 16000")
+        raise ValueError(f"sample_rate is {sr}; features 'world' needs a multiple of 200 from 12000 on; use 24000")
     if length % row:
         raise ValueError(f"frame_length is {length}; features 'world' needs a multiple of {row} samples")
 
@@ -239,6 +253,8 @@ class _Kind(NamedTuple):
     row_length: Callable = lambda recipe: recipe.frame_length
     check: Callable = lambda recipe: None  # raises ValueError on a recipe that does not go with it
     completed: Callable = lambda rows: rows  # what is done to the rows of a whole signal
+    floored: bool = False  # whether noise is laid under the signal
+    remarks: Callable = lambda rows, y, sr: ()  # lines on what is odd about a recording
     # (frames, their distance from the best place) -> how much a cut there is heard; None: each block is sound by itself
     cost_of_cut: Callable | None = None
 
@@ -253,6 +269,8 @@ FEATURES = {
         row_length=lambda recipe: world.row_length(recipe.sample_rate),
         check=_check_world,
         completed=world.hold_f0,
+        floored=True,
+        remarks=world.remarks,
         cost_of_cut=lambda frames, distance: distance + 1e6 * (frames[:, VOICING] > 0.5),  # where nothing is voiced
     ),
     "logmel": _Kind(

@@ -5,11 +5,13 @@ M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-quality speech sy
 """
 
 import numpy as np
+import soxr
 
-ROW_SECONDS = 0.005  # between WORLD rows
-F0_FLOOR, F0_CEIL = 80.0, 500.0  # Hz, what the pitch tracker searches
+from .pitch import F0_CEIL, F0_FLOOR, RATE, ROW_SECONDS, mains_hum, track, without_hum
+
 # voicing is decided once, by the pitch tracker; D4C's own verdict makes noise of 5 % of the voiced rows
 D4C_THRESHOLD = 0.0
+LEAST_VOICED, MUCH_HUM = 0.1, 0.003  # share of a voice's rows; of its level, that is worth a word
 F0_DEFAULT = 150.0  # Hz, held when a recording has no voiced frame at all
 N_ENVELOPE = 24  # coefficients of the spectral envelope; 40 or all of them measure no better
 LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row, the last in dB; the coded log envelope follows
@@ -31,24 +33,44 @@ def analyse(y, sr):
     """WORLD rows of y, float64 (n_samples,), log F0 not held yet: float32 (n_samples // row_length, n_features)."""
     import pyworld
 
-    f0, times = pitch(y, sr)
-    envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr), sr, N_ENVELOPE)
-    aperiodicity = pyworld.code_aperiodicity(pyworld.d4c(y, f0, times, sr, threshold=D4C_THRESHOLD), sr)
+    f0, n_fft, y = track(y, sr), fft_length(sr), without_hum(y, sr)
+    times = ROW_SECONDS * np.arange(len(f0))
+    envelope = pyworld.code_spectral_envelope(pyworld.cheaptrick(y, f0, times, sr, fft_size=n_fft), sr, N_ENVELOPE)
+    aperiodicity = pyworld.d4c(y, f0, times, sr, threshold=D4C_THRESHOLD, fft_size=n_fft)
+    aperiodicity = pyworld.code_aperiodicity(aperiodicity, sr)
     log_f0 = np.log(np.clip(f0, F0_FLOOR, F0_CEIL))
     rows = np.concatenate([log_f0[:, None], (f0 > 0)[:, None], aperiodicity, envelope], axis=1)
     return rows[: len(y) // row_length(sr)].astype(np.float32)
 
 
-def pitch(y, sr):
-    """Fundamental frequency in Hz at each row of y, float64 (n_samples,), 0 where there is none; and the times in s.
+def dio(y, sr):
+    """As `pitch.track`, less hum and rumble too, by another tracker.
 
-    By DIO: M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation method based on the period
-    extraction of vocal fold vibration", 2009.
+    M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation method based on the period extraction of
+    vocal fold vibration", AES 35th conference (2009).
     """
     import pyworld
 
-    f0, times = pyworld.dio(y, sr, f0_floor=F0_FLOOR, f0_ceil=F0_CEIL, frame_period=1000 * ROW_SECONDS)
-    return pyworld.stonemask(y, f0, times, sr), times
+    y = soxr.resample(np.asarray(y, np.float64), sr, RATE)
+    options = {"channels_in_octave": 4.0, "frame_period": 1000 * ROW_SECONDS}  # of 2 channels a third is an octave high
+    return pyworld.dio(y - mains_hum(y), RATE, F0_FLOOR, F0_CEIL, **options)[0]
+
+
+def fft_length(sr):
+    """Length of the spectra that are coded: an int that suits the lowest pitch."""
+    import pyworld
+
+    return pyworld.get_cheaptrick_fft_size(sr, F0_FLOOR)
+
+
+def remarks(rows, y, sr):
+    """Lines on rows in which hardly a pitch is found, and on hum in a signal at `sr` Hz."""
+    share, hum = rows[:, VOICING].mean(dtype=np.float64), y - without_hum(y, sr)
+    if share < LEAST_VOICED:
+        searched = f"a pitch of {F0_FLOOR:g} to {F0_CEIL:g} Hz is found in {share:.1%} of it"
+        yield f"{searched}; it is no single voice, or all whisper, and what learns from it will hardly sing"
+    if np.std(hum) > MUCH_HUM * np.std(y):
+        yield f"mains hum, {20 * np.log10(np.std(y) / np.std(hum)):.0f} dB below the voice, is taken out"
 
 
 def unit_spectra(sr):
@@ -56,7 +78,7 @@ def unit_spectra(sr):
     import pyworld
 
     coded = np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)])
-    return np.log(pyworld.decode_spectral_envelope(coded, sr, pyworld.get_cheaptrick_fft_size(sr)))
+    return np.log(pyworld.decode_spectral_envelope(coded, sr, fft_length(sr)))
 
 
 def synthesise(frames, frame_length, sr):
@@ -66,7 +88,7 @@ def synthesise(frames, frame_length, sr):
     frames = finer(frames.astype(np.float64), frame_length // row_length(sr))
     voiced = frames[:, VOICING] > 0.5
     f0 = np.where(voiced, np.exp(np.clip(frames[:, LOG_F0], np.log(F0_FLOOR), np.log(F0_CEIL))), 0.0)
-    n_fft = pyworld.get_cheaptrick_fft_size(sr)
+    n_fft = fft_length(sr)
     first = frames.shape[1] - N_ENVELOPE
     coded = np.ascontiguousarray(np.minimum(frames[:, APERIODICITY:first], 0) * voiced[:, None])
     aperiodicity = pyworld.decode_aperiodicity(coded, sr, n_fft)

@@ -96,7 +96,13 @@ class Recipe:
         return 1.0 if self.draws else variance
 
     def replace(self, **changes):
-        """A copy with some fields changed; raises ValueError on an unknown field or a bad value."""
+        """A copy with some fields changed; raises ValueError on an unknown field or a bad value.
+
+        At another sample rate frames take as long as before, unless their length is changed too.
+        """
+        sr = changes.get("sample_rate")
+        if type(sr) is int and self.frame_length > 1 and "frame_length" not in changes:
+            changes["frame_length"] = max(1, round(self.frame_length * sr / self.sample_rate))
         return dataclasses.replace(self, **_known_fields(changes))
 
     def to_dict(self):

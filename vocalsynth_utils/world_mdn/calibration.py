@@ -35,19 +35,20 @@ SMOOTHING = 0.1  # to begin with, in all directions
 ROUNDED = 1e-4  # what rounding in the file can make of a matrix, and more
 _MATRIX, _SPANS = (N_ENVELOPE, N_ENVELOPE), (len(rejection.SPANS), 2, 4)
 _FILTER = {"pitch": (2, len(postfilter.QUANTILES)), "correction": (2, 1 + N_ENVELOPE, N_ENVELOPE), "smoothing": _MATRIX}
-SHAPES = {**_FILTER, "spans": _SPANS, "pause": (), "voicing": ()}  # in the file
+SHAPES = {**_FILTER, "spans": _SPANS, "pause": (), "voicing": (), "level": ()}  # in the file
 
 
 class Calibration(NamedTuple):
-    """What a run's generation is corrected by; None, None, 0: nothing is known."""
+    """What a run's generation is corrected by; None, None, 0, None: nothing is known."""
 
     postfilter: PostFilter | None = None  # of its frames
     region: rejection.Region | None = None  # that its half seconds are judged by
     voicing: float = 0.0  # what is added to the log odds of voice
+    level: float | None = None  # dB of full scale, of the recording
 
 
 def hooks(run, network, reject=True, filtered=True):
-    """What `generation.generate` is given for a run of WORLD frames, by name: network, sampler and post-filter.
+    """What `generation.generate` is given for a run of WORLD frames, by name: network, sampler, post-filter, level.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def hooks(run, network, reject=True, filtered=True):
     calibration = load_calibration(run)
     judge = rejection.rejection_for(run, calibration.region) if reject else None
     sampler, network = functools.partial(world_frames, rejection=judge), shift_voicing(network, calibration.voicing)
-    return {"network": network, "sampler": sampler, "postfilter": calibration.postfilter if filtered else None}
+    after = {"postfilter": calibration.postfilter if filtered else None, "level": calibration.level}
+    return {"network": network, "sampler": sampler, **after}
 
 
 def calibrate(run, dataset, checkpoint="best"):
@@ -75,7 +77,7 @@ def calibrate(run, dataset, checkpoint="best"):
     """
     recipe, recording = run.recipe, _Recording.of(dataset, run.recipe)
     chains = _Chains(run, dataset, checkpoint, recording.region and recording.region.without_level_and_pitch())
-    drawn, matched = chains.draw(0.0, FIRST_SECONDS), (AffineMap.identity(), SMOOTHING * np.eye(N_ENVELOPE))
+    drawn, matched = chains.draw(0.0, FIRST_SECONDS), (np.zeros(N_ENVELOPE), SMOOTHING * np.eye(N_ENVELOPE))
     for step in range(SOUND_STEPS):
         filtered = _Filtered.of(recording.filter(drawn, *matched), drawn, recipe)
         matched = recording.match(filtered, *matched, recipe)
@@ -87,8 +89,8 @@ def calibrate(run, dataset, checkpoint="best"):
     found = recording.filter(drawn, *matched)
     # what is filtered otherwise is voiced otherwise
     more = _Filtered.of(found, drawn, recipe).unheard(recipe.sample_rate) - unheard
-    voicing += _apart(share, share + more)
-    calibration = Calibration(found, region and region.moved([more, 0, 0, 0]), voicing)
+    voicing, level = voicing + _apart(share, share + more), float(20 * np.log10(recording.std))
+    calibration = Calibration(found, region and region.moved([more, 0, 0, 0]), voicing, level)
     save_calibration(run, calibration)
     return calibration
 
@@ -116,19 +118,18 @@ class _Recording(NamedTuple):
         voiced = rows[:, VOICING].mean(dtype=np.float64)
         return cls(voiced, postfilter.pitches(rows), envelope_moments(rows), std, cepstra, region, second)
 
-    def filter(self, drawn, affine, smoothing):
-        """The `PostFilter` that gives its pitch and envelope to the drawn chains, and then maps and smooths them so."""
+    def filter(self, drawn, shift, smoothing):
+        """The `PostFilter` that gives its pitch and envelope to the drawn chains, and then shifts and smooths them."""
         frames = np.concatenate(drawn)
-        correction = tuple(transport(*pair).then(affine) for pair in zip(self.envelope, envelope_moments(frames)))
+        correction = tuple(transport(*pair) for pair in zip(self.envelope, envelope_moments(frames)))
+        correction = tuple(part._replace(shift=part.shift + shift) for part in correction)
         return PostFilter(postfilter.pitch_map(self.pitches, postfilter.pitches(frames)), correction, smoothing)
 
-    def match(self, filtered, affine, smoothing, recipe):
-        """The map and the smoothing with which `_Filtered` chains came closer to its cepstral moments."""
-        frames, sr = filtered.frames, recipe.sample_rate
-        measured = moment_matching.moments_of_all(filtered.sound, filtered.sample, frames, recipe, self.std)
-        envelope = np.concatenate(frames)[:, -N_ENVELOPE:].mean(axis=0, dtype=np.float64)
-        more, smoother = moment_matching.match_moments(self.cepstra, measured, envelope, sr)
-        return affine.then(more), postfilter.bounded(smoothing + smoother)
+    def match(self, filtered, shift, smoothing, recipe):
+        """The shift and the smoothing with which `_Filtered` chains came closer to its cepstral moments."""
+        measured = moment_matching.moments_of_all(filtered.sound, filtered.sample, filtered.frames, recipe, self.std)
+        more, smoother = moment_matching.match_moments(self.cepstra, measured, recipe.sample_rate)
+        return shift + more, postfilter.bounded(smoothing + smoother)
 
     def unfiltered_region(self, drawn, filtered, unheard, recipe):
         """Its region for what is drawn: moved by what filtering does to it, in movement no further than to its own."""
@@ -243,7 +244,7 @@ def shift_voicing(network, voicing):
 
 def save_calibration(run, calibration):
     """Keep a `Calibration` beside a run's checkpoints."""
-    held = {**dict.fromkeys(SHAPES), "voicing": calibration.voicing}
+    held = {**dict.fromkeys(SHAPES), "voicing": calibration.voicing, "level": calibration.level}
     if calibration.postfilter:
         pitch, correction, smoothing = calibration.postfilter
         correction = [np.vstack([part.shift, part.matrix]) for part in correction]
@@ -260,19 +261,19 @@ def load_calibration(run):
     if not run.recipe.has_world_heads:
         return Calibration()
     try:
-        held = storage.read_json(path)
+        held = {"level": None, **storage.read_json(path)}  # files of before have none
         # [()] makes a float of what has no shape
         found = {k: storage.numbers(held[k], shape, k)[()] for k, shape in SHAPES.items() if held[k] is not None}
         region = rejection.Region(found["spans"], found.get("pause")) if "spans" in found else None
         if not set(_FILTER) & set(found):
-            return Calibration(None, region, found["voicing"])
+            return Calibration(None, region, found["voicing"], found.get("level"))
         pitch, correction, smoothing = (found[name] for name in _FILTER)
         if np.any(np.diff(pitch) <= 0):
             raise ValueError("pitch does not ascend")
         if not np.allclose(postfilter.bounded(smoothing), smoothing, atol=ROUNDED):
             raise ValueError(f"smoothing is not symmetric with directions from 0 to {postfilter.MOST_SMOOTHING:g}")
         correction = tuple(AffineMap(part[0], part[1:]) for part in correction)
-        return Calibration(PostFilter(pitch, correction, smoothing), region, found["voicing"])
+        return Calibration(PostFilter(pitch, correction, smoothing), region, found["voicing"], found.get("level"))
     except FileNotFoundError:
         return Calibration()
     except (KeyError, OSError, ValueError) as error:

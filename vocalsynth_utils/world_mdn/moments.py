@@ -47,10 +47,6 @@ class AffineMap(NamedTuple):
         """Rows (n_rows, n), mapped: a new array."""
         return rows @ self.matrix + self.shift
 
-    def then(self, other):
-        """This map and after it another, as one."""
-        return AffineMap(self.shift @ other.matrix + other.shift, self.matrix @ other.matrix)
-
 
 def transport(wanted, measured):
     """The `AffineMap` to another `Gaussian` that moves rows least; the identity where either is not known."""
