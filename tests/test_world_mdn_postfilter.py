@@ -59,11 +59,14 @@ def test_moments_are_mean_and_covariance_and_of_a_few_rows_nothing_is_known():
     assert np.isnan(few.mean).all() and np.isnan(few.covariance).all() and found.known and not few.known
 
 
-def test_a_map_is_a_product_and_a_shift():
+def test_one_map_then_another_is_what_both_do():
     rng = np.random.default_rng(2)
+    first, second = (AffineMap(rng.normal(size=4), rng.normal(size=(4, 4))) for _ in range(2))
     x, nothing = rng.normal(size=(7, 4)), AffineMap.identity(4)
-    found = AffineMap(rng.normal(size=4), rng.normal(size=(4, 4)))
-    assert np.allclose(found.apply(x), x @ found.matrix + found.shift) and np.array_equal(nothing.apply(x), x)
+    assert np.allclose(first.apply(x), x @ first.matrix + first.shift) and np.array_equal(nothing.apply(x), x)
+    assert np.allclose(first.then(second).apply(x), second.apply(first.apply(x)))
+    for same in (first.then(nothing), nothing.then(first)):
+        assert all(np.array_equal(*pair) for pair in zip(same, first))
 
 
 def test_pitches_that_are_too_low_and_too_wide_get_the_voices_distribution():

@@ -116,6 +116,8 @@ def generate(args):
         with audio.writer(args.out, run.recipe.sample_rate) as out:
             for piece in pieces:
                 out.write(piece)
+    if out.n_loud > audio.TRACE * out.n_samples:
+        warnings.warn(f"{out.n_loud / out.n_samples:.1%} of the samples were too loud and are limited", stacklevel=2)
     seconds = out.n_samples / run.recipe.sample_rate
     print(f"{args.out}: {seconds:g} s of new audio after {len(primer)} primer frames from {args.primer}")
 

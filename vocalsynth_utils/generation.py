@@ -14,7 +14,7 @@ import theano.tensor as T
 from . import audio, diagnostics, features, model
 from .runs import checkpoints
 
-BLOCK, TRACE = 256, 1e-3  # frames whose random numbers are drawn together; share of limited samples not worth a word
+BLOCK = 256  # frames whose random numbers are drawn together
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -180,25 +180,21 @@ def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None, level=None)
 
     `postfilter` has ``blocks``, which changes unscaled frames; the sound is brought to a `level`, in dB of full scale.
     """
-    unscaled, counts = (scaling.invert(block) for block in blocks), np.zeros(2, int)
+    unscaled = (scaling.invert(block) for block in blocks)
     frames = postfilter.blocks(unscaled) if postfilter else unscaled
-    sound = _finite(features.decode_blocks(frames, n_frames, recipe), counts)
-    for y in audio.levelled(sound, level, recipe.sample_rate) if level is not None else sound:
-        counts[1] += np.count_nonzero(np.abs(y) > audio.KNEE)
-        yield audio.limited(y)
-    broken, loud = counts / (n_frames * recipe.frame_length)
-    if broken:  # a vocoder driven far out of a voice's range
-        what = "not finite and silenced: the network has blown up; use limits=true"
-        warnings.warn(f"{broken:.0%} of the generated samples are {what}", stacklevel=2)
-    elif loud > TRACE:
-        warnings.warn(f"{loud:.1%} of the generated samples were too loud, and are limited", stacklevel=2)
+    sound = _finite(features.decode_blocks(frames, n_frames, recipe), n_frames * recipe.frame_length)
+    yield from map(audio.limited, sound if level is None else audio.levelled(sound, level, recipe.sample_rate))
 
 
-def _finite(pieces, counts):
-    """Pieces of sound with 0 for what is not finite, which is counted."""
+def _finite(pieces, n_samples):
+    """Pieces of a sound, with 0 for what is not finite; a warning says how much that was."""
+    n_broken = 0
     for y in pieces:
-        counts[0] += np.count_nonzero(~np.isfinite(y))
+        n_broken += np.count_nonzero(~np.isfinite(y))
         yield np.nan_to_num(y, nan=0, posinf=0, neginf=0)
+    if n_broken:  # a vocoder driven far out of a voice's range
+        what = "of the generated samples are not finite and silenced: the network has blown up; use limits=true"
+        warnings.warn(f"{n_broken / n_samples:.0%} {what}", stacklevel=2)
 
 
 def primer_frames(run, dataset, source, n_frames):

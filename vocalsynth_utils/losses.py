@@ -20,6 +20,7 @@ from .fused import MAX_MIXTURES, MixtureDraw, MixtureNLL, SquaredError, native
 
 MIN_SIGMA = 0.05  # of a standardised dimension: keeps a mixture from collapsing on one training frame
 MIN_PITCH_SIGMA = 0.005  # log F0 moves far less from step to step
+PITCH_TEMPERATURE = 0.85  # narrows the pitch steps alone: vibrato, not tremble
 FRAME = 2  # columns before the envelope: log F0 and voicing
 PITCH_UNITS, ENVELOPE_UNITS = 64, 256  # of the hidden layers before these two mixtures
 
@@ -252,7 +253,8 @@ class WorldHead:
         logit = get_output(self.voicing, {self.hid: hid})
         voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / temperature)), "float32")
         last = current[:, LOG_F0 : LOG_F0 + 1]
-        step = draw(*self._pitch(hid, voiced, last), uniform[:, 1 : 1 + K], normal[:, :1], temperature)
+        narrowed = np.float32(PITCH_TEMPERATURE * temperature)
+        step = draw(*self._pitch(hid, voiced, last), uniform[:, 1 : 1 + K], normal[:, :1], narrowed)
         pitch = last + voiced * step
         envelope = draw(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K :], normal[:, 1:], temperature)
         return T.concatenate([pitch, self.unvoiced + voiced * (self.voiced - self.unvoiced), envelope], axis=1)

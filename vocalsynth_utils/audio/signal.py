@@ -7,6 +7,7 @@ import numpy as np
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
 
 GAIN_SECONDS, MOST_GAIN = 3, 6.0  # that a gain looks back on at least, so that it keeps a voice's swells; dB
+TRACE = 1e-3  # share of limited samples that is not worth a word
 KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from .signal import AudioError, printable
 
 SILENT = -40.0  # dB from the recording's loud seconds; the softest singing is above, a room without a voice below
-EVERY = 8  # samples, of those that the level is taken from
+EVERY = 61  # samples, of those that the level is taken from: no tone keeps step with it
 
 
 def check_heard(signal, sr, parts, path):
@@ -18,8 +18,10 @@ def check_heard(signal, sr, parts, path):
     parts : dict of names and slices of it
     path : path of the recording, for the error
     """
-    seconds = (signal[start : start + sr : EVERY] for start in range(0, len(signal), sr))
-    power = np.array([np.square(x, dtype=np.float64).mean() for x in seconds])  # (n_seconds,)
+    x = np.square(np.asarray(signal)[::EVERY], dtype=np.float64)
+    seconds = -(-np.arange(0, len(signal), sr) // EVERY)  # where each begins in x, if it is long enough to
+    seconds = seconds[seconds < len(x)]
+    power = np.add.reduceat(x, seconds) / np.diff(seconds, append=len(x))
     heard = power > 10 ** (SILENT / 10) * np.quantile(power[power > 0], 0.9)
     edges = [-1, *np.flatnonzero(heard), len(heard)]
     gaps = [(before + 1, after) for before, after in zip(edges, edges[1:])]  # stretches of silence, s

@@ -10,7 +10,7 @@ import soundfile
 
 from ..storage import atomic
 from .players import MP3_RATES
-from .signal import MAX_RATE, AudioError, check_rate, printable, reason, to_int16
+from .signal import KNEE, MAX_RATE, AudioError, check_rate, printable, reason, to_int16
 
 RATES = {".wav": range(MAX_RATE + 1), ".flac": range(655_351), ".ogg": range(200_001), ".mp3": MP3_RATES}  # Hz
 MAX_WAV_BYTES = 2**32 - 256  # a plain WAV counts its bytes in 32 bits
@@ -53,10 +53,10 @@ def _suffix(path):
 
 
 class Writer:
-    """Writes one signal piece by piece; made by `writer`.  `n_samples` counts those written so far."""
+    """Writes one signal piece by piece; made by `writer`.  `n_samples` counts those written so far, `n_loud` those above the knee."""
 
     def __init__(self, file, sr, kind):
-        self._file, self._error, self.n_samples = file.raw, None, 0
+        self._file, self._error, self.n_samples, self.n_loud = file.raw, None, 0, 0
         sink = SimpleNamespace(write=self._put, seek=file.raw.seek, tell=file.raw.tell)
         self._sound = soundfile.SoundFile(sink, "w", sr, 1, format=kind)
 
@@ -69,6 +69,7 @@ class Writer:
             self._sound.write(x[start : start + PIECE])
             self._check()
         self.n_samples += len(x)
+        self.n_loud += int(((x > KNEE * 32768) | (x < -KNEE * 32768)).sum())
 
     def _put(self, content):
         """Take bytes from libsndfile, which passes over some errors; the first one is kept."""

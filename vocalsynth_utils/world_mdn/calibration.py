@@ -77,7 +77,7 @@ def calibrate(run, dataset, checkpoint="best"):
     """
     recipe, recording = run.recipe, _Recording.of(dataset, run.recipe)
     chains = _Chains(run, dataset, checkpoint, recording.region and recording.region.without_level_and_pitch())
-    drawn, matched = chains.draw(0.0, FIRST_SECONDS), (np.zeros(N_ENVELOPE), SMOOTHING * np.eye(N_ENVELOPE))
+    drawn, matched = chains.draw(0.0, FIRST_SECONDS), (AffineMap.identity(), SMOOTHING * np.eye(N_ENVELOPE))
     for step in range(SOUND_STEPS):
         filtered = _Filtered.of(recording.filter(drawn, *matched), drawn, recipe)
         matched = recording.match(filtered, *matched, recipe)
@@ -118,18 +118,18 @@ class _Recording(NamedTuple):
         voiced = rows[:, VOICING].mean(dtype=np.float64)
         return cls(voiced, postfilter.pitches(rows), envelope_moments(rows), std, cepstra, region, second)
 
-    def filter(self, drawn, shift, smoothing):
-        """The `PostFilter` that gives its pitch and envelope to the drawn chains, and then shifts and smooths them."""
+    def filter(self, drawn, affine, smoothing):
+        """The `PostFilter` that gives its pitch and envelope to the drawn chains, and then maps and smooths them so."""
         frames = np.concatenate(drawn)
-        correction = tuple(transport(*pair) for pair in zip(self.envelope, envelope_moments(frames)))
-        correction = tuple(part._replace(shift=part.shift + shift) for part in correction)
+        correction = tuple(transport(*pair).then(affine) for pair in zip(self.envelope, envelope_moments(frames)))
         return PostFilter(postfilter.pitch_map(self.pitches, postfilter.pitches(frames)), correction, smoothing)
 
-    def match(self, filtered, shift, smoothing, recipe):
-        """The shift and the smoothing with which `_Filtered` chains came closer to its cepstral moments."""
+    def match(self, filtered, affine, smoothing, recipe):
+        """The map and the smoothing with which `_Filtered` chains came closer to its cepstral moments."""
         measured = moment_matching.moments_of_all(filtered.sound, filtered.sample, filtered.frames, recipe, self.std)
-        more, smoother = moment_matching.match_moments(self.cepstra, measured, recipe.sample_rate)
-        return shift + more, postfilter.bounded(smoothing + smoother)
+        envelope = np.concatenate(filtered.frames)[:, -N_ENVELOPE:].mean(axis=0, dtype=np.float64)
+        more, smoother = moment_matching.match_moments(self.cepstra, measured, envelope, recipe.sample_rate)
+        return affine.then(more), postfilter.bounded(smoothing + smoother)
 
     def unfiltered_region(self, drawn, filtered, unheard, recipe):
         """Its region for what is drawn: moved by what filtering does to it, in movement no further than to its own."""

@@ -10,20 +10,21 @@ import scipy.fft
 
 from ..evaluation import descriptors
 from ..features import LOG_F0, N_ENVELOPE, VOICING, mel, world
-from .moments import ROWS_NEEDED, Gaussian, transport
+from .moments import AffineMap, Gaussian, transport
+
+MOST = 1.12  # how far any direction is stretched at a time: what is now voice and now nothing is no Gaussian
 
 
 class CepstralMoments(NamedTuple):
-    """Of a sound's mel-frequency cepstrum the mean (n_mfcc,), and of its slopes both moments."""
+    """Of a sound's mel-frequency cepstrum, (n_mfcc,), and of its slopes."""
 
-    mean: np.ndarray
+    cepstra: Gaussian
     slopes: Gaussian
 
 
 def cepstral_moments(y, sr, std):
     """The `CepstralMoments` of a sound (n_samples,); levels are relative to `std`, the recording's."""
-    cepstra, slopes = _cepstra(y, sr, std)
-    return CepstralMoments(cepstra.mean(axis=0, dtype=np.float64), Gaussian.fit(slopes))
+    return CepstralMoments(*map(Gaussian.fit, _cepstra(y, sr, std)))
 
 
 def moments_of_all(y, sample, frames, recipe, std):
@@ -35,12 +36,14 @@ def moments_of_all(y, sample, frames, recipe, std):
     cepstra, slopes = _cepstra(y, recipe.sample_rate, std)
     predictors = _predictors(sample, recipe)[: len(cepstra)]
     cepstra = cepstra[: len(predictors)].astype(np.float64)
-    if len(predictors) < ROWS_NEEDED or not np.isfinite(cepstra).all():
-        return cepstral_moments(y, recipe.sample_rate, std)
-    centre, mean = predictors.mean(axis=0), cepstra.mean(axis=0)
-    follows = np.linalg.lstsq(predictors - centre, cepstra - mean, rcond=None)[0]
-    everywhere = np.concatenate([_predictors(piece, recipe) for piece in frames]).mean(axis=0)
-    return CepstralMoments(mean + (everywhere - centre) @ follows, Gaussian.fit(slopes))
+    own = Gaussian.fit(cepstra)
+    if own.known:
+        everywhere = Gaussian.fit(np.concatenate([_predictors(piece, recipe) for piece in frames]))
+        of_sample = Gaussian.fit(predictors)
+        follows = np.linalg.lstsq(predictors - of_sample.mean, cepstra - own.mean, rcond=None)[0]
+        chance = of_sample.mean - everywhere.mean, of_sample.covariance - everywhere.covariance
+        own = Gaussian(own.mean - chance[0] @ follows, own.covariance - follows.T @ chance[1] @ follows)
+    return CepstralMoments(own, Gaussian.fit(slopes))
 
 
 def _cepstra(y, sr, std):
@@ -68,19 +71,23 @@ def voiced_share(y, sr):
     return float(np.mean(descriptors.melody(y, sr)[0] > 0))
 
 
-def match_moments(wanted, measured, sr):
-    """What frames still need for their sound to have the `CepstralMoments` wanted.
+def match_moments(wanted, measured, envelope, sr):
+    """What frames still need for their sound to have the `CepstralMoments` wanted, where `envelope` is their mean.
 
-    What is added to each envelope (n_envelope,), voiced or not; and what must be added to how much it is smoothed,
+    An `AffineMap` of the envelope (n_envelope,), voiced or not; and what must be added to how much it is smoothed,
     symmetric, (n_envelope, n_envelope).
     """
-    if not (wanted.slopes.known and measured.slopes.known and np.isfinite(wanted.mean - measured.mean).all()):
-        return np.zeros(N_ENVELOPE), np.zeros((N_ENVELOPE, N_ENVELOPE))
+    if not all(part.known for part in (*wanted, *measured)):
+        return AffineMap.identity(), np.zeros((N_ENVELOPE, N_ENVELOPE))
     E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
     back = np.linalg.pinv(E)
+    move = transport(wanted.cepstra, measured.cepstra, MOST)
+    stretch = move.matrix - np.eye(descriptors.N_MFCC)
+    shift = (move.shift + (measured.cepstra.mean - envelope @ E) @ stretch) @ back
+    more = AffineMap(shift, np.eye(N_ENVELOPE) + E @ stretch @ back)
     # cautious: slopes follow a third to a half of it
     smoother = E @ (np.eye(descriptors.N_MFCC) - transport(wanted.slopes, measured.slopes).matrix) @ back
-    return (wanted.mean - measured.mean) @ back, (smoother + smoother.T) / 2
+    return more, (smoother + smoother.T) / 2
 
 
 def cepstrum_of_envelope(sr):

@@ -47,14 +47,21 @@ class AffineMap(NamedTuple):
         """Rows (n_rows, n), mapped: a new array."""
         return rows @ self.matrix + self.shift
 
+    def then(self, other):
+        """This map and after it another, as one."""
+        return AffineMap(self.shift @ other.matrix + other.shift, self.matrix @ other.matrix)
 
-def transport(wanted, measured):
-    """The `AffineMap` to another `Gaussian` that moves rows least; the identity where either is not known."""
+
+def transport(wanted, measured, most=MOST):
+    """The `AffineMap` to another `Gaussian` that moves rows least, stretching no direction by more than `most`.
+
+    The identity where either is not known.
+    """
     if not (wanted.known and measured.known):
         return AffineMap.identity(len(wanted.mean))
     root, inverse = _power(measured.covariance, 0.5), _power(measured.covariance, -0.5)
     matrix = inverse @ _power(root @ wanted.covariance @ root, 0.5) @ inverse
-    matrix = with_directions_within(matrix, 1 / MOST, MOST)
+    matrix = with_directions_within(matrix, 1 / most, most)
     return AffineMap(wanted.mean - measured.mean @ matrix, matrix)
 
 

@@ -25,7 +25,7 @@ _Layer = _structure("_Layer", shape=_p, workspace=_p, n_units=_long)
 _Dense = _structure("_Dense", n_inputs=_long, n_outputs=_long, rectified=_long, packed=_p, b=_p, out=_p)
 _SIZES = dict.fromkeys(("n_layers", "n_mixtures", "n_envelope"), _long)
 _PARTS = dict.fromkeys(("layers", "voicing", "pitch", "envelope", "given"), _p)
-_NUMBERS = ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", "temperature")
+_NUMBERS = ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", "pitch_temperature", "temperature")
 _Network = _structure("_Network", **_SIZES, **_PARTS, **dict.fromkeys(_NUMBERS, _float), low=_p, high=_p)
 
 
@@ -130,7 +130,7 @@ class WorldSampler(Sampler):
         head, n = network.head, network.lstms[-1].num_units
         layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
         dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
-        numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, temperature)
+        numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature)
         low, high = (self._pointer(limit) for limit in limits) if limits is not None else (None, None)
         sizes = (len(layers), head.n_mixtures, head.n_envelope)
         parts = (self._address(layers), *dense, self._pointer(np.empty((self.n_chains, n + losses.FRAME))))

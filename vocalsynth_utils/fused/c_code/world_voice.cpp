@@ -29,7 +29,7 @@ struct WorldVoices {  // mirrored in world_mdn/sampler.py
     const Dense *voicing, *pitch, *envelope;  // one layer, two, two
     float *given;                             // (n_voices, n_units + 2): state, voicing 0 or 1, log F0
     float unvoiced, voiced;                   // what 0 and 1 have become by standardising
-    float min_pitch_sigma, min_sigma, temperature;
+    float min_pitch_sigma, min_sigma, pitch_temperature, temperature;
     const float *low, *high;                  // bounds of a frame, or null
 };
 }
@@ -83,7 +83,7 @@ extern "C" void world_voices_f32(const WorldVoices *v, long n, long n_frames, fl
             const long at = r * n_frames + t;
             float *given = v->given + r * (H + 2) + H, step;
             mixture_draw_f32(1, K, 1, steps + r * width(v->pitch + 1), v->min_pitch_sigma, uniform + at * (1 + 2 * K) + 1, normal + at * (wide - 1),
-                             v->temperature, &step);
+                             v->pitch_temperature, &step);
             given[1] += given[0] * step;
         }
         const float *envelopes = two_dense(v->envelope, n, v->given, H + 2);
