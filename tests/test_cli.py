@@ -178,3 +178,14 @@ def test_what_is_generated_is_what_its_name_says(tiny_run, tmp_path, name, magic
 def test_a_name_that_is_no_audio_is_refused_before_anything_is_drawn(tiny_run, tmp_path, capsys):
     assert main(["generate", str(tiny_run), str(tmp_path / "a.txt"), "--seconds", "1"]) == 2
     assert "ends in '.txt'" in capsys.readouterr().err and not list(tmp_path.glob("a*"))
+
+
+def test_what_is_too_loud_is_limited_and_said(tiny_run, tmp_path, capsys, monkeypatch):
+    loud = [np.full(16000, 0.5, np.float32), audio.limited(np.full(16000, 9.0))]
+    monkeypatch.setattr(pipeline, "generate_pieces", lambda *_, **__: iter(loud))
+    command = ["generate", str(tiny_run), str(tmp_path / "loud.wav"), "--seconds", "2"]
+    assert main(command) == 0
+    assert capsys.readouterr().err.endswith("warning: 50.0% of the samples were too loud and are limited\n")
+    assert np.abs(audio.read(tmp_path / "loud.wav")).max() == pytest.approx(0.98, abs=1e-4)
+    loud[1] *= 0.5
+    assert main(command) == 0 and not capsys.readouterr().err

@@ -311,3 +311,17 @@ def test_of_a_recording_that_is_nearly_all_silence_the_longest_stretch_is_named(
     with pytest.raises(ValueError, match=r"the train part \(0 to 160 s\) .* cut out the silence from 3 to 190 s"):
         dataset.prepare(tmp_path / "rare.wav", TINY, tmp_path / "data")
     assert not recwarn.list
+
+
+@pytest.mark.slow
+def test_hum_and_whisper_are_said_at_prepare(tmp_path):
+    t, recipe = np.arange(30 * 16000) / 16000, get("world-mdn").replace(n_steps=20, n_batch=2)
+    hum = sum(np.sin(2 * np.pi * 50 * k * t) / k for k in (1, 2, 3, 5))
+    song, noise = synthetic.sing(30, seed=3), 0.05 * np.random.default_rng(0).normal(size=len(t))
+    for name, y, line in (
+        ("hum", song + 0.01 * hum, "hum.wav: mains hum, 2. dB below the voice"),
+        ("whisper", noise, "whisper.wav: a pitch of 50 to 1100 Hz is found in 0.0% of it"),
+    ):
+        audio.write(tmp_path / f"{name}.wav", y, 16000)
+        with pytest.warns(UserWarning, match=line):
+            dataset.prepare(tmp_path / f"{name}.wav", recipe, tmp_path / name)

@@ -53,7 +53,7 @@ def _suffix(path):
 
 
 class Writer:
-    """Writes one signal piece by piece; made by `writer`.  `n_samples` counts those written so far, `n_loud` those above the knee."""
+    """Writes one signal piece by piece; made by `writer`.  `n_samples` are written so far, `n_loud` above the knee."""
 
     def __init__(self, file, sr, kind):
         self._file, self._error, self.n_samples, self.n_loud = file.raw, None, 0, 0
