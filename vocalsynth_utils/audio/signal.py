@@ -6,7 +6,7 @@ import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
 
-GAIN_SECONDS, MOST_GAIN = 3, 6.0  # that a gain looks back on at least, so that it keeps a voice's swells; dB
+AROUND, MOST_GAIN = 4, 6.0  # seconds, of which a gain is made: a voice keeps its swells; dB
 TRACE = 1e-3  # share of limited samples that is not worth a word
 KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
 
@@ -70,16 +70,19 @@ def limited(y):
 def levelled(pieces, level, sr):
     """Pieces (n_samples,) of a signal, brought to a level in dB of full scale by a slow gain: float32.
 
-    At each sample all that came before has that level; the first piece is known as a whole.  Nothing is made louder
-    by more than MOST_GAIN, so that a voice that dies away does.
+    Each second is given what brings it and AROUND seconds on either side to that level, as far as they are known.
+    Nothing is made louder by more than MOST_GAIN, so that a voice that dies away does.
     """
-    wanted, n, total = 10 ** (level / 10), GAIN_SECONDS * sr, None
+    power, last = np.zeros(0), None  # of each second so far; the gain at the end of it
     for y in pieces:
-        power = np.cumsum(np.square(y, dtype=np.float64))
-        total = total if total is not None else n * power[-1] / len(y)
-        gain = wanted * (n + np.arange(1, len(y) + 1)) / (total + power + 1e-20)
-        yield (y * np.sqrt(np.minimum(gain, 10 ** (MOST_GAIN / 10)))).astype(np.float32)
-        n, total = n + len(y), total + power[-1]
+        n = max(1, round(len(y) / sr))
+        seconds = [np.square(part, dtype=np.float64).mean() for part in np.array_split(y, n)]
+        power = np.concatenate([power[-AROUND:], seconds])
+        around = [power[max(0, i - AROUND) : i + AROUND + 1].mean() for i in range(len(power) - n, len(power))]
+        gain = np.minimum(level - 10 * np.log10(np.add(around, 1e-12)), MOST_GAIN)  # dB
+        gain, last = [gain[0] if last is None else last, *gain], gain[-1]
+        places = [0, *(np.arange(n) + 0.5) * len(y) / n]
+        yield (y * 10 ** (np.interp(np.arange(len(y)), places, gain) / 20)).astype(np.float32)
 
 
 def from_int16(x):
