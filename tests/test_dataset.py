@@ -325,3 +325,10 @@ def test_hum_and_whisper_are_said_at_prepare(tmp_path):
         audio.write(tmp_path / f"{name}.wav", y, 16000)
         with pytest.warns(UserWarning, match=line):
             dataset.prepare(tmp_path / f"{name}.wav", recipe, tmp_path / name)
+
+
+@pytest.mark.parametrize("n", [1, 60, 61, 62, 15999, 16000, 16001, 16060, 40000])
+def test_a_recording_of_any_length_is_heard(n):
+    y = np.zeros(n, np.int16)
+    y[1::2] = 1000  # none of the first few that are looked at
+    audio.check_heard(y, 16000, {"train": slice(0, n)}, "any.wav")

@@ -22,6 +22,8 @@ def check_heard(signal, sr, parts, path):
     seconds = -(-np.arange(0, len(signal), sr) // EVERY)  # where each begins in x, if it is long enough to
     seconds = seconds[seconds < len(x)]
     power = np.add.reduceat(x, seconds) / np.diff(seconds, append=len(x))
+    if not power.any():
+        return  # a few samples, of which those looked at are 0
     heard = power > 10 ** (SILENT / 10) * np.quantile(power[power > 0], 0.9)
     edges = [-1, *np.flatnonzero(heard), len(heard)]
     gaps = [(before + 1, after) for before, after in zip(edges, edges[1:])]  # stretches of silence, s
