@@ -193,6 +193,12 @@ def test_pitch_follows_a_glide():
     assert len(found) == len(periodicity) == 1000 and periodicity[middle].min() > 0.9
 
 
+@pytest.mark.parametrize("n_rows", [200, 201, 12000, 12001, 12002])
+def test_a_melody_has_a_row_every_five_milliseconds(n_rows):
+    y = np.random.default_rng(0).normal(size=80 * n_rows).astype(np.float32)
+    assert {len(track) for track in descriptors.melody(y, SR)} == {n_rows}
+
+
 def test_boundary_clicks_are_one_without_and_large_with():
     y = synthetic.tone(2, 101.3)
     assert measures.boundary_clicks(y, 200) == pytest.approx(1, abs=0.05)

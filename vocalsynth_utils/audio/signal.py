@@ -6,7 +6,7 @@ import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
 
-AROUND, MOST_GAIN = 4, 6.0  # seconds, of which a gain is made: a voice keeps its swells; dB
+AROUND, MOST_GAIN = 4, 6.0  # seconds on either side that a gain looks at: a voice keeps its swells; dB
 TRACE = 1e-3  # share of limited samples that is not worth a word
 KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
 

@@ -69,10 +69,11 @@ def _flatness(y, sr):
 def melody(y, sr):
     """Pitch in Hz every 5 ms, 0 where there is none, and periodicity, the autocorrelation's peak: (n_rows,) each."""
 
-    def part(found):
+    def tracks(y):
+        found = pitch.candidates(y, sr)
         return pitch.best_path(found), np.clip(found.strength.max(axis=1), 0, 1)
 
-    return _in_chunks(lambda y: part(pitch.candidates(y, sr)), y, sr)
+    return _in_chunks(tracks, y, sr)
 
 
 def second_pitch(y, sr):
@@ -83,6 +84,6 @@ def second_pitch(y, sr):
 def _in_chunks(tracks, y, sr):
     """Arrays (n_rows,) of a long signal, from those of its chunks, which have a row at their very end as well."""
     chunks = [y[start : start + CHUNK_SECONDS * sr] for start in range(0, len(y), CHUNK_SECONDS * sr)]
-    n_rows = [max(1, round(len(chunk) / sr / ROW_SECONDS - 0.5)) for chunk in chunks]
+    n_rows = [max(1, int(len(chunk) / sr / ROW_SECONDS + 1e-6)) for chunk in chunks]
     found = over_cores(tracks, chunks)
     return tuple(np.concatenate([track[:n] for track, n in zip(each, n_rows)]) for each in zip(*found))

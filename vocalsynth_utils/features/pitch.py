@@ -158,16 +158,9 @@ def _hum(y, fade):
     power = uniform_filter1d(np.square(y), RATE // 10, mode="constant")  # whole periods of either hum
     weight = fade * (y != 0) / np.square(power + 1e-6 * power.mean() + 1e-20)
     weight *= 2 / (weight.sum() + 1e-20)
-    size, per_hz = np.abs(scipy.fft.rfft(weight * y, 4 * len(y))), 4 * len(y) / RATE
-    mains = np.concatenate([f + np.arange(-MAINS_OFF, MAINS_OFF, 0.01) for f in MAINS])
-    lines = np.rint(mains[:, None] * np.arange(1, N_HARMONICS + 1) * per_hz).astype(int)
-    lines = lines[np.square(size[lines]).sum(axis=1).argmax()]
-    about = np.abs(lines[:, None] + np.rint(per_hz * np.linspace(-12, 12, 200)).astype(int))
-    lines = lines[size[lines] > STANDS_OUT * np.median(size[about], axis=1)]
-    if np.square(size[lines]).sum() / 2 > SOFT * np.quantile(power, 0.9):
+    f, size = _lines(weight * y)
+    if np.square(size).sum() / 2 > SOFT * np.quantile(power, 0.9):
         return np.zeros(len(y))  # too loud: the voice itself holds a note
-    before, at, after = (np.log(size[lines + i]) for i in (-1, 0, 1))
-    f = (lines + 0.5 * (before - after) / (before - 2 * at + after)) / per_hz
     waves, seconds = np.exp(2j * np.pi * f[:, None] * np.arange(len(y)) / RATE), range(0, len(y), RATE)
     each = np.add.reduceat(waves.conj() * (weight * y), seconds, axis=1)  # (n_lines, n_seconds)
     weights, found = np.add.reduceat(weight / 2, seconds), each.sum(axis=1)
@@ -177,3 +170,15 @@ def _hum(y, fade):
     if np.square(np.abs(found[steady])).sum() < EXPLAINS * (weight @ np.square(y)):
         return np.zeros(len(y))
     return np.real(found[steady] @ waves[steady])
+
+
+def _lines(y):
+    """Where the mains' harmonics stand out of a signal's spectrum, (n_samples,): Hz and height, (n_lines,) each."""
+    size, per_hz = np.abs(scipy.fft.rfft(y, 4 * len(y))), 4 * len(y) / RATE
+    mains = np.concatenate([f + np.arange(-MAINS_OFF, MAINS_OFF, 0.01) for f in MAINS])
+    at = np.rint(mains[:, None] * np.arange(1, N_HARMONICS + 1) * per_hz).astype(int)
+    at = at[np.square(size[at]).sum(axis=1).argmax()]  # of the likeliest mains
+    about = np.abs(at[:, None] + np.rint(per_hz * np.linspace(-12, 12, 200)).astype(int))
+    at = at[size[at] > STANDS_OUT * np.median(size[about], axis=1)]
+    before, here, after = (np.log(size[at + i]) for i in (-1, 0, 1))
+    return (at + 0.5 * (before - after) / (before - 2 * here + after)) / per_hz, size[at]

@@ -44,7 +44,7 @@ def analyse(y, sr):
 
 
 def dio(y, sr):
-    """As `pitch.track`, less hum and rumble too, by another tracker.
+    """As `pitch.track`, of a signal whose hum is taken out, by another tracker.
 
     M. Morise, H. Kawahara, H. Katayose, "Fast and reliable F0 estimation method based on the period extraction of
     vocal fold vibration", AES 35th conference (2009).

@@ -12,7 +12,7 @@ from ..evaluation import descriptors
 from ..features import LOG_F0, N_ENVELOPE, VOICING, mel, world
 from .moments import AffineMap, Gaussian, transport
 
-MOST = 1.12  # how far any direction is stretched at a time: what is now voice and now nothing is no Gaussian
+MOST_STEP = 1.12  # how far any direction is stretched at a time: what is now voice and now nothing is no Gaussian
 
 
 class CepstralMoments(NamedTuple):
@@ -81,7 +81,7 @@ def match_moments(wanted, measured, envelope, sr):
         return AffineMap.identity(), np.zeros((N_ENVELOPE, N_ENVELOPE))
     E = cepstrum_of_envelope(sr)  # (n_envelope, n_mfcc): a cepstrum is envelope @ E and what the vocoder adds
     back = np.linalg.pinv(E)
-    move = transport(wanted.cepstra, measured.cepstra, MOST)
+    move = transport(wanted.cepstra, measured.cepstra, MOST_STEP)
     stretch = move.matrix - np.eye(descriptors.N_MFCC)
     shift = (move.shift + (measured.cepstra.mean - envelope @ E) @ stretch) @ back
     more = AffineMap(shift, np.eye(N_ENVELOPE) + E @ stretch @ back)
