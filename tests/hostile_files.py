@@ -18,17 +18,17 @@ import hostile
 import numpy as np
 from hostile import Case, mutate
 
-from vocalsynth_utils import audio, dataset, pipeline, runs, synthetic, training, world_mdn
+from vocalsynth_utils import audio, dataset, pipeline, runs, synthetic, training
 from vocalsynth_utils.recipes import get
 from vocalsynth_utils.runs import checkpoints
-from vocalsynth_utils.world_mdn import calibration, moments, postfilter, rejection
 
 RAW = get("2016-small").replace(frame_length=20, n_steps=4, n_offsets=1, n_units=(4,), n_batch=4, n_epochs=1)
-WORLD = get("world-mdn").replace(n_steps=10, n_units=(8,), n_mixtures=2, n_batch=4, batches_per_epoch=2, n_epochs=1)
+SMALL = dict(n_steps=10, n_units=(8,), n_batch=4, batches_per_epoch=2, n_epochs=1, vocabulary=6, language_units=7)
+WORLD = get("world-units").replace(**SMALL)
 
 
 def make_material(folder):
-    """A recording, a dataset and a run of raw samples; a calibrated run of WORLD frames; recordings in every format."""
+    """A recording, a dataset and a run of raw samples; a run of two levels; recordings in every format."""
     folder.mkdir()
     hostile.make_audio(folder)
     os.chdir(folder)
@@ -38,11 +38,6 @@ def make_material(folder):
     synthetic.write_voice("voice.wav", 20)
     data = dataset.prepare("voice.wav", WORLD, "world/dataset")
     list(training.train(WORLD, data, "world"))
-    region = rejection.Region(np.array(3 * [[[0.0, 0.0, -90.0, 0.0], [1.0, 9.0, 90.0, 9.0]]]), -40.0)
-    pitch = np.tile(np.linspace(4.5, 6, len(postfilter.QUANTILES)), (2, 1))
-    nothing = moments.AffineMap.identity()
-    filtering = postfilter.PostFilter(pitch, (nothing, nothing), 0.1 * nothing.matrix)
-    calibration.save_calibration(runs.open_run("world"), world_mdn.Calibration(filtering, region))
     pipeline.reference(runs.open_run("world"), data)  # of the other there is too little
     return 0
 
@@ -482,11 +477,11 @@ def _described(rng, box, path):
 
 
 def run_folder(rng, box):
-    """A run whose recipe, log, result or calibration is altered, or leads elsewhere."""
+    """A run whose recipe, log or result is altered, or leads elsewhere."""
     kind = "world" if rng.random() < 0.3 else "raw"
     folder = box.here / box.copy(kind)
-    name = ("recipe.json", "recipe.json", "log.csv", "result.json", "calibration.json", ".lock")[rng.integers(6)]
-    source = box.material / ("world" if name == "calibration.json" else kind) / name
+    name = ("recipe.json", "recipe.json", "log.csv", "result.json", ".lock")[rng.integers(5)]
+    source = box.material / kind / name
     if name == ".lock" or rng.random() < 0.08:
         _replace(rng, box, folder / name)
     elif name == "log.csv":

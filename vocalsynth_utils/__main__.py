@@ -86,7 +86,7 @@ def train(args):
     done, unit = len(runs.open_run(folder).log()) if args.resume else 0, recipe.loss_unit(data.variance)
     with _bar("epoch", total=recipe.n_epochs, initial=done) as bar:
         on_batch = lambda done, total: bar.set_description(f"batch {done}/{total}")
-        options = {"on_stage": bar.set_description, "minutes": args.minutes, "diagnose": args.diagnostics}
+        options = {"minutes": args.minutes, "diagnose": args.diagnostics}
         for row in pipeline.train(recipe, data, folder, args.resume, on_batch=on_batch, **options):
             bar.update()
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")

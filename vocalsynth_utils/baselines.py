@@ -34,7 +34,7 @@ def losses_in_frame(dataset, n_steps, split="valid"):
     mean = dataset.scaling.mean_of_scaled
     totals, n = np.zeros((3, dataset.n_features)), 0
     for start in dataset.starts(split, n_steps):
-        X = dataset.batch([start], n_steps)[0]
+        X = dataset.batch([start], n_steps)[0, :, : dataset.n_features]
         for total, prediction in zip(totals, (mean, X[:-1], predict(X))):
             total += np.square(X[1:] - prediction, dtype=np.float64).sum(axis=0)
         n += n_steps - 1
@@ -61,7 +61,7 @@ def _linear_prediction(dataset, n_steps):
 
     gram = cross = 0.0
     for start in dataset.starts("train", n_steps):
-        X = dataset.batch([start], n_steps)[0]
+        X = dataset.batch([start], n_steps)[0, :, : dataset.n_features]
         A = past(X)
         gram, cross = gram + A.T @ A, cross + A.T @ X[1:]
     weights = scipy.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), cross, assume_a="pos")

@@ -2,7 +2,7 @@
 
 `free_run` is the loop itself; `generate` is what it is for: a trained network,
 its frames as they come, and their sound in pieces.  A recipe that needs more than
-the compiled graph gives its own sampler and post-filter; see `pipeline.generate`.
+the compiled graph gives its own sampler; see `pipeline.generate`.
 """
 
 import warnings
@@ -170,18 +170,17 @@ def counted(blocks, on_frame):
             on_frame(done)
 
 
-def to_sound(frames, recipe, scaling, postfilter=None):
+def to_sound(frames, recipe, scaling):
     """Scaled frames (n_frames, n_features) as a signal (n_frames * frame_length,), `audio.limited`."""
-    return np.concatenate(list(sound_blocks([frames], len(frames), recipe, scaling, postfilter)))
+    return np.concatenate(list(sound_blocks([frames], len(frames), recipe, scaling)))
 
 
-def sound_blocks(blocks, n_frames, recipe, scaling, postfilter=None, level=None):
+def sound_blocks(blocks, n_frames, recipe, scaling, level=None):
     """`to_sound` of frames that come in blocks: earlier ones are sound while later ones are made.
 
-    `postfilter` has ``blocks``, which changes unscaled frames; the sound is brought to a `level`, in dB of full scale.
+    The sound is brought to a `level`, in dB of full scale, where there is one.
     """
-    unscaled = (scaling.invert(block) for block in blocks)
-    frames = postfilter.blocks(unscaled) if postfilter else unscaled
+    frames = (scaling.invert(block) for block in blocks)
     sound = _finite(features.decode_blocks(frames, n_frames, recipe), n_frames * recipe.frame_length)
     yield from map(audio.limited, sound if level is None else audio.levelled(sound, level, recipe.sample_rate))
 
@@ -238,8 +237,8 @@ def load_network(run, checkpoint="best"):
     diagnostics.check_network_memory(run.recipe)
     network = model.build_network(run.recipe, run.data["n_features"], run.scaling)
     parameters = model.parameters(network)
-    arrays, _ = run.load(checkpoint, keep=parameters.__contains__)
-    checkpoints.set_parameters(parameters, arrays, run.path(checkpoint))
+    arrays, _ = run.load(checkpoint, keep=lambda name: name.removeprefix(checkpoints.KEPT) in parameters)
+    checkpoints.set_parameters(parameters, checkpoints.chosen(arrays), run.path(checkpoint))
     return network
 
 
@@ -260,7 +259,7 @@ def generate(run, seconds, primer, temperature=1.0, seed=0, network=None, on_fra
     on_frame : callable, optional
         ``on_frame(done)`` now and then.
     **hooks
-        ``sampler``, called as `network_frames`; ``postfilter`` and ``level`` for `sound_blocks`.
+        ``sampler``, called as `network_frames`; ``level`` for `sound_blocks`.
 
     Returns
     -------

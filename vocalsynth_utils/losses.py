@@ -20,7 +20,9 @@ from .fused import MAX_MIXTURES, MixtureDraw, MixtureNLL, SquaredError, native
 
 MIN_SIGMA = 0.05  # of a standardised dimension: keeps a mixture from collapsing on one training frame
 MIN_PITCH_SIGMA = 0.005  # log F0 moves far less from step to step
-PITCH_TEMPERATURE = 0.85  # narrows the pitch steps alone: vibrato, not tremble
+# what a temperature is multiplied by for voicing, pitch and envelope; the pitch steps alone are narrowed: vibrato, not
+# tremble; given the units, which vary enough, frames are drawn almost without noise
+TEMPERATURES, GIVEN_TEMPERATURES = (1.0, 0.85, 1.0), (0.5, 0.7, 0.3)
 FRAME = 2  # columns before the envelope: log F0 and voicing
 PITCH_UNITS, ENVELOPE_UNITS = 64, 256  # of the hidden layers before these two mixtures
 
@@ -193,9 +195,12 @@ class WorldHead:
         Log F0, voicing, then aperiodicity and envelope, standardised.
     voicing_values : (float, float)
         What 0 and 1 have become by standardising.
+    temperatures : (float, float, float)
+        What a temperature is multiplied by for voicing, pitch and envelope.
     """
 
-    def __init__(self, hid, n_features, n_mixtures, voicing_values):
+    def __init__(self, hid, n_features, n_mixtures, voicing_values, temperatures=TEMPERATURES):
+        self.temperatures = temperatures
         self.hid, self.n_mixtures, self.n_envelope = hid, n_mixtures, n_features - FRAME
         self.unvoiced, self.voiced = (np.float32(v) for v in voicing_values)
         self.n_uniform, self.n_normal = 1 + 2 * n_mixtures, 1 + self.n_envelope
@@ -245,18 +250,18 @@ class WorldHead:
         pitch = last + voiced * mixture_mean(*self._pitch(hid, voiced, last), 1)
         envelope = mixture_mean(*self._envelope(hid, voiced, pitch), self.n_envelope)
         voicing = self.unvoiced + probability * (self.voiced - self.unvoiced)
-        return T.concatenate([pitch, voicing, envelope], axis=1).reshape(current.shape, ndim=3)
+        return T.concatenate([pitch, voicing, envelope], axis=1).reshape((*hids.shape[:2], FRAME + self.n_envelope), ndim=3)
 
     def sample(self, hid, current, uniform, normal, temperature):
         """One draw: voicing, then pitch (held where unvoiced), then the envelope."""
         K = self.n_mixtures
+        of_voicing, of_pitch, of_envelope = (temperature * np.float32(times) for times in self.temperatures)
         logit = get_output(self.voicing, {self.hid: hid})
-        voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / temperature)), "float32")
+        voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / of_voicing)), "float32")
         last = current[:, LOG_F0 : LOG_F0 + 1]
-        narrowed = np.float32(PITCH_TEMPERATURE * temperature)
-        step = draw(*self._pitch(hid, voiced, last), uniform[:, 1 : 1 + K], normal[:, :1], narrowed)
+        step = draw(*self._pitch(hid, voiced, last), uniform[:, 1 : 1 + K], normal[:, :1], of_pitch)
         pitch = last + voiced * step
-        envelope = draw(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K :], normal[:, 1:], temperature)
+        envelope = draw(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K :], normal[:, 1:], of_envelope)
         return T.concatenate([pitch, self.unvoiced + voiced * (self.voiced - self.unvoiced), envelope], axis=1)
 
 
@@ -269,7 +274,7 @@ HEADS = {  # a recipe's loss: its head, and what that takes beyond the layer bel
     "mse": (LinearHead, lambda recipe, scaling: ()),
     "mixture": (MixtureHead, lambda recipe, scaling: (recipe.n_mixtures,)),
     "residual-mixture": (MixtureHead, lambda recipe, scaling: (recipe.n_mixtures, True)),
-    "world": (WorldHead, lambda recipe, scaling: (recipe.n_mixtures, _voicing_values(scaling))),
+    "world": (WorldHead, lambda recipe, scaling: (recipe.n_mixtures, _voicing_values(scaling), _temperatures(recipe))),
 }
 
 
@@ -282,6 +287,10 @@ def build_head(recipe, hid, n_features, scaling=None):
 def head_sizes(recipe, n_units, n_features):
     """The (n_inputs, n_outputs) of each dense layer of the head that `build_head` makes, without building it."""
     return HEADS[recipe.loss][0].sizes(n_units, n_features, recipe.n_mixtures)
+
+
+def _temperatures(recipe):
+    return GIVEN_TEMPERATURES if recipe.has_text else TEMPERATURES
 
 
 def _voicing_values(scaling):

@@ -4,22 +4,48 @@ from typing import NamedTuple
 
 import lasagne
 import numpy as np
-import theano
 import theano.tensor as T
-from lasagne.layers import DropoutLayer, GaussianNoiseLayer, InputLayer, ReshapeLayer
-from theano.tensor.shared_randomstreams import RandomStreams
+from lasagne.layers import InputLayer, ReshapeLayer
 
-from . import losses
+from . import losses, units
 from .features import n_features
-from .fused import lstm_layer
+from .fused import lstm_layer, noise_layer
 
 
 class Network(NamedTuple):
-    """The layers a caller needs by name; everything between hangs on the head's outputs."""
+    """The layers a caller needs by name; everything between hangs on the outputs.
+
+    Where a recipe has two levels, `language` is the one above, a `units.LanguageModel`, and a step of the lower one
+    hears after the frame what `units.Given` makes of its place in the text.
+    """
 
     input: InputLayer
     lstms: list[lasagne.layers.Layer]
     head: object
+    language: units.LanguageModel | None = None
+
+    @property
+    def outputs(self):
+        """The last layers, of all levels."""
+        return self.head.outputs + (self.language.outputs if self.language else [])
+
+    def steps(self, X):
+        """What is heard and what is to follow, of a batch X (n_batch, n_steps, width): a step less of each.
+
+        Of two levels a step of X holds a frame, what it is given, and a run of the text; what is heard is the frame
+        before with what the one that follows is given.
+        """
+        if not self.language:
+            return X[:, :-1], X[:, 1:]
+        n, end = -units.N_GIVEN - units.N_TEXT, -units.N_TEXT
+        return T.concatenate([X[:, :-1, :n], X[:, 1:, n:end]], axis=2), X[:, 1:, :n]
+
+    def losses(self, hids, heard, target, X, deterministic=True):
+        """The loss of each level, scalars: of the frames, and of the text in X where there is one."""
+        frames = [self.head.loss(hids, heard, target)]
+        if not self.language:
+            return frames
+        return frames + [self.language.loss(X[:, :, -units.N_TEXT :], deterministic)]
 
 
 def build_network(recipe, n_features, scaling=None):
@@ -40,12 +66,18 @@ def build_network(recipe, n_features, scaling=None):
     55232200
     """
     lasagne.random.set_rng(np.random.RandomState(recipe.seed))
-    source = layer = InputLayer((None, None, n_features), name="frames")
-    if recipe.input_noise:
-        sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
-        layer = _seeded(GaussianNoiseLayer(layer, sigma, name="noise"), recipe.seed)
-    if recipe.input_dropout:
-        layer = _seeded(DropoutLayer(layer, recipe.input_dropout, name="dropout"), recipe.seed + 1)
+    sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
+
+    def noisy(layer):
+        layer = noise_layer(layer, "noise", sigma, recipe.seed)
+        return noise_layer(layer, "dropout", recipe.input_dropout, recipe.seed + 1)
+
+    width = n_features + units.N_GIVEN * recipe.has_text
+    source = InputLayer((None, None, width), name="frames")
+    if recipe.has_text:
+        layer, given = units.conditioned(source, recipe.vocabulary, n_features, noisy)
+    else:
+        layer = noisy(source)
     lstms = []
     for i, n_units in enumerate(recipe.n_units, start=1):
         layer = lstm_layer(
@@ -61,7 +93,8 @@ def build_network(recipe, n_features, scaling=None):
         )
         lstms.append(layer)
     rows = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
-    return Network(source, lstms, losses.build_head(recipe, rows, n_features, scaling))
+    language = units.LanguageModel(recipe, given) if recipe.has_text else None
+    return Network(source, lstms, losses.build_head(recipe, rows, n_features, scaling), language)
 
 
 def run(network, x, states=None, deterministic=True):
@@ -109,42 +142,43 @@ def expected_parameters(recipe):
     layer (d + 1) n.
     """
     n_in = width = n_features(recipe)
-    total = 0
-    for n in recipe.n_units:
+    total, layers, dense = 0, list(recipe.n_units), []
+    if recipe.has_text:
+        n_above, n_given, n_described, dense = units.sizes(recipe)
+        total += 4 * (n_above + recipe.language_units + 1) * recipe.language_units + 5 * recipe.language_units
+        total, n_in = total + n_described, n_in + n_given
+    for n in layers:
         total += 4 * (n_in + n + 1) * n + (5 if recipe.peepholes else 2) * n
         n_in = n
-    return total + sum((n_inputs + 1) * n for n_inputs, n in losses.head_sizes(recipe, n_in, width))
+    dense = dense + losses.head_sizes(recipe, n_in, width)
+    return total + sum((n_inputs + 1) * n for n_inputs, n in dense)
 
 
 def parameters(network):
     """All parameters by unique name, e.g. ``lstm1.W_in_to_ingate``, as an ordered dict of shared variables."""
-    params = lasagne.layers.get_all_params(network.head.outputs)
+    params = lasagne.layers.get_all_params(network.outputs)
     named = {p.name: p for p in params}
     assert len(named) == len(params), "parameter names must be unique"
     return named
 
 
-def _seeded(layer, seed):
-    """Give a noise layer numpy's generator: its state can be set anew, and it needs no C compiler to be fast."""
-    layer._srng = _NumpyStreams(seed)
-    return layer
-
-
-class _NumpyStreams(RandomStreams):
-    """Theano's numpy random streams, with normal numbers in floatX as Lasagne expects them."""
-
-    def normal(self, size, avg=0.0, std=1.0):
-        # of these it takes its type; T.cast would loop in Python
-        avg, std = (np.asarray(v, theano.config.floatX) for v in (avg, std))
-        return super().normal(size, avg, std)
-
-
 def trainable(network):
-    """The parameters that training changes, as a list of shared variables."""
-    return lasagne.layers.get_all_params(network.head.outputs, trainable=True)
+    """The parameters that training changes, as a list of shared variables for each level."""
+    levels = [network.head.outputs] + ([network.language.outputs] if network.language else [])
+    return [lasagne.layers.get_all_params(outputs, trainable=True) for outputs in levels]
+
+
+def with_text(network, dataset, seed, known=False):
+    """The dataset, of two levels as `units.Labelled`: by the network's units, found in it unless they are `known`."""
+    if not network.language:
+        return dataset
+    centres = network.language.given.centres
+    if not known:
+        centres.set_value(units.Centres.find(dataset, len(centres.get_value(borrow=True)), seed).centres)
+    return units.Labelled(dataset, units.Centres(centres.get_value()))
 
 
 def noise_states(network):
     """The random-generator states behind input noise and dropout, as shared variables."""
-    streams = [getattr(layer, "_srng", None) for layer in lasagne.layers.get_all_layers(network.head.outputs)]
+    streams = [getattr(layer, "_srng", None) for layer in lasagne.layers.get_all_layers(network.outputs)]
     return [state for stream in streams for state, _ in getattr(stream, "state_updates", [])]

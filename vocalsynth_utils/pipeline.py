@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from . import dataset as datasets
-from . import evaluation, generation, runs, synthetic, training, world_mdn
+from . import evaluation, generation, runs, synthetic, world_mdn
+from .training import train
 
+__all__ = ["evaluate", "generate", "generate_pieces", "own_dataset", "prepare", "primer", "reference", "train"]
 PRIMER_FRAMES = 200  # heard before free running, where a run is evaluated
 REFERENCE = "reference.npz"  # beside a dataset: its voice, described
 
@@ -44,32 +46,6 @@ def prepare(recipe, recording=None, folder=None, resume=False):
     return datasets.prepare(recording, recipe, folder / "dataset", beside)
 
 
-def train(recipe, dataset, folder, resume=False, should_stop=lambda: False, on_stage=lambda name: None, **options):
-    """Train a recipe as `training.train` does, and do what belongs to it afterwards.
-
-    Parameters
-    ----------
-    recipe, dataset, folder, resume, should_stop
-        See `training.train`; other options are passed on to it.
-    on_stage : callable, optional
-        ``on_stage(name)`` when something else than training begins.
-
-    Yields
-    ------
-    dict
-        The columns of log.csv, a row for each epoch.
-    """
-    trained = False
-    for row in training.train(recipe, dataset, folder, resume, should_stop=should_stop, **options):
-        trained = True
-        yield row
-    run = runs.open_run(folder)
-    calibrated = not trained and (run.folder / "calibration.json").exists()
-    if recipe.has_world_heads and not should_stop() and not calibrated:
-        on_stage("calibration")
-        world_mdn.calibrate(run, dataset)
-
-
 def own_dataset(run):
     """The dataset a run was trained on, or ValueError where another stands in its place."""
     dataset = datasets.load(run.dataset_folder)
@@ -86,14 +62,10 @@ def primer(run, source="valid", n_frames=None):
     return generation.primer_frames(run, dataset, source, n_frames or run.recipe.n_steps)
 
 
-def generate_pieces(
-    run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best", reject=True, filtered=True
-):
+def generate_pieces(run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
     """As `generate`, a piece at a time."""
     network = generation.load_network(run, checkpoint)
-    hooks = {"network": network}
-    if run.recipe.has_world_heads:
-        hooks = world_mdn.hooks(run, network, reject, filtered)
+    hooks = world_mdn.hooks(run, network) if run.recipe.has_world_heads else {"network": network}
     return generation.generate_pieces(run, seconds, frames, temperature, seed, on_frame=on_frame, **hooks)
 
 
@@ -109,8 +81,6 @@ def generate(run, seconds, frames, *args, **options):
     temperature, seed, on_frame
         See `generation.generate`.
     checkpoint : {"best", "last"}
-    reject, filtered : bool
-        False switches rejection sampling, or the post-filter, off.
 
     Returns
     -------

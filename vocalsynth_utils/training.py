@@ -6,6 +6,7 @@ everything is on disk before it yields a row.
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,10 +49,11 @@ class Trainer(NamedTuple):
     `train(X)` makes one update and returns the loss; `train(X, heard)` where
     the recipe has scheduled sampling: heard (n_batch, n_steps - 1, n_features)
     are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of
-    the deterministic graph, `free(X, n_free)` its squared error in free running.
+    the deterministic graph of each level, `free(X, n_free)` its squared error in free running.
     `reset()` puts carried states back to zero.  `optimiser` holds the shared
     variables beside the parameters that training changes.  `emit` is what
-    `remedies.mixed_inputs` needs; None without scheduled sampling.
+    `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at their
+    best valid loss, by name; it learns by heart before the frames have learned their part.
     """
 
     network: model.Network
@@ -64,11 +66,17 @@ class Trainer(NamedTuple):
     emit: Callable | None
     reset: Callable
     noise: list[theano.compile.SharedVariable]
+    kept: dict
 
     @property
     def variables(self):
         """All shared variables that training changes, by name."""
-        return {**self.parameters, **self.optimiser}
+        return {**self.parameters, **self.optimiser, **self.kept}
+
+    def keep(self):
+        """Let what is kept of the language model be what it is now."""
+        for name, variable in self.kept.items():
+            variable.set_value(self.parameters[name.removeprefix(checkpoints.KEPT)].get_value())
 
     def checkpoint(self):
         """Everything training changes, as arrays by name."""
@@ -94,24 +102,26 @@ def compile_trainer(recipe, n_features, scaling=None):
     """
     network = model.build_network(recipe, n_features, scaling)
     X, heard = T.tensor3("X"), T.tensor3("heard")  # (n_batch, n_steps, n_features), (n_batch, n_steps - 1, n_features)
-    frames_in, target = X[:, :-1], X[:, 1:]
+    frames_in, target = network.steps(X)
     sampled = recipe.p_teacher < 1  # scheduled sampling
 
     states = _carried_states(recipe, network) if recipe.stateful else None
     hids, x, finals = remedies.free_tail(network, heard if sampled else frames_in, recipe.free_steps, states)
-    train_loss = network.head.loss(hids, x, target)
+    train_losses = network.losses(hids, x, target, X, deterministic=False)
     carried = {old: new for pair, final in zip(states or (), finals) for old, new in zip(pair, final)}
 
     parameters = model.parameters(network)
     learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
-    steps = updates.optimiser(recipe, train_loss, model.trainable(network), learning_rate)
+    steps = OrderedDict()
+    for loss, level in zip(train_losses, model.trainable(network)):
+        steps.update(updates.optimiser(recipe, loss, level, learning_rate))
     beside = (v for v in steps if v not in set(parameters.values()))
     optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(beside)}
     changes = list(steps.items()) + list(carried.items())
-    train = theano.function([X, heard] if sampled else [X], train_loss, updates=changes)
+    train = theano.function([X, heard] if sampled else [X], sum(train_losses), updates=changes)
 
     hids, _ = model.run(network, frames_in, deterministic=True)
-    valid = theano.function([X], network.head.loss(hids, frames_in, target))
+    valid = theano.function([X], T.stack(network.losses(hids, frames_in, target, X)))
     free = remedies.compile_free_error(network) if recipe.best_by == "free_run" else None
     emit = remedies.compile_emit(network, states) if sampled else None
 
@@ -119,8 +129,10 @@ def compile_trainer(recipe, n_features, scaling=None):
         for state in carried:
             state.set_value(np.zeros_like(state.get_value()))
 
+    above = sum(model.trainable(network)[1:], [])
+    kept = {checkpoints.KEPT + v.name: theano.shared(v.get_value(), checkpoints.KEPT + v.name) for v in above}
     noise = model.noise_states(network)
-    return Trainer(network, parameters, optimiser, learning_rate, train, valid, free, emit, reset, noise)
+    return Trainer(network, parameters, optimiser, learning_rate, train, valid, free, emit, reset, noise, kept)
 
 
 def _carried_states(recipe, network):
@@ -178,6 +190,7 @@ def train(
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
+        dataset = model.with_text(trainer.network, dataset, recipe.seed, known=bool(rows))
         if rows:
             diagnose = "gradient_norm" in rows[0]
         probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None
@@ -206,7 +219,8 @@ def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_st
     train_loss = _updates(trainer, dataset, recipe, epoch, on_batch, should_stop)
     if train_loss is None:
         return None
-    valid_loss = diagnostics.mean_over(trainer.valid, dataset, recipe, "valid")
+    valid_losses = diagnostics.mean_over(trainer.valid, dataset, recipe, "valid")
+    valid_loss = float(valid_losses.sum())
     if not math.isfinite(valid_loss):
         raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
     row = {
@@ -218,6 +232,10 @@ def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_st
         "duration": None,
         "cpu_seconds": None,
     }
+    if trainer.kept:
+        row["valid_text_loss"] = float(valid_losses[1])
+        if all(row["valid_text_loss"] < r["valid_text_loss"] for r in rows):
+            trainer.keep()
     if trainer.free:
         n_free = remedies.free_steps_judged(recipe)
         row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), dataset, recipe, "valid")

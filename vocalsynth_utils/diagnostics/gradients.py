@@ -32,9 +32,9 @@ def compile_probe(network, recipe):
     name; shares by key of the table above, for what is measured in the graph.
     """
     X = T.tensor3("X")
-    hids, _ = model.run(network, X[:, :-1])
-    loss = network.head.loss(hids, X[:, :-1], X[:, 1:])
-    params = model.trainable(network)
+    heard, target = network.steps(X)
+    hids, _ = model.run(network, heard)
+    loss, params = sum(network.losses(hids, heard, target, X)), sum(model.trainable(network), [])
     gradients = T.grad(loss, params)
     nodes = theano.gof.graph.io_toposort([X], gradients)
     gates = [node.outputs[2] for node in nodes if isinstance(node.op, FusedLSTM)]

@@ -40,8 +40,9 @@ def errors_in_frame(network, dataset, recipe, split="valid"):
         Its mean is the squared error / variance.
     """
     X = T.tensor3("X")
-    hids, _ = model.run(network, X[:, :-1])
-    error = theano.function([X], T.sqr(network.head.predict(hids, X[:, :-1]) - X[:, 1:]).mean(axis=(0, 1)))
+    heard, target = network.steps(X)
+    hids, _ = model.run(network, heard)
+    error = theano.function([X], T.sqr(network.head.predict(hids, heard) - target).mean(axis=(0, 1)))
     return mean_over(error, dataset, recipe, split) / dataset.variance
 
 
@@ -51,7 +52,9 @@ def write_result(trainer, run, dataset, rows, batches):
     `rows`: the log, dicts; `batches`: first rows of the training batches for the diagnostics, int (n_batches, n_batch).
     """
     arrays, meta = run.load("best")
-    checkpoints.set_parameters(trainer.variables, arrays, run.path("best"))  # of which there are no two then
+    arrays = checkpoints.chosen(arrays)
+    some = {**trainer.parameters, **trainer.optimiser}
+    checkpoints.set_parameters(some, arrays, run.path("best"))  # of which there are no two then
     valid_loss = next((row["valid_loss"] for row in rows if row["epoch"] == meta["epoch"]), None)
     if valid_loss is None:
         what = f"{run.path('best')} is of epoch {meta['epoch']}, which the log does not have"
@@ -59,7 +62,7 @@ def write_result(trainer, run, dataset, rows, batches):
     recipe, splits = run.recipe, ("valid", "test")
     errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in splits}
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance, "valid_loss": valid_loss}
-    result["test_loss"] = float(mean_over(trainer.valid, dataset, recipe, "test"))
+    result["test_loss"] = float(mean_over(trainer.valid, dataset, recipe, "test").sum())
     result.update({f"{split}_error_over_variance": float(errors[split].mean()) for split in splits})
     result.update({f"{split}_baselines": baselines.losses(dataset, recipe.n_steps, split) for split in splits})
     for name in ("duration", "cpu_seconds"):

@@ -6,8 +6,9 @@ rewrites that put it in place; `layers` is what a network is made of.  Without a
 
 from .layers import FusedLSTMLayer, ScanLSTMLayer, lstm_layer
 from .mixture_ops import MAX_MIXTURES, MixtureDraw, MixtureNLL
+from .noise import noise_layer
 from .squared_error import SquaredError
 from .update_ops import FusedUpdate, SquaredSum
 
 __all__ = ["FusedLSTMLayer", "FusedUpdate", "MAX_MIXTURES", "MixtureDraw", "MixtureNLL"]
-__all__ += ["ScanLSTMLayer", "SquaredError", "SquaredSum", "lstm_layer"]
+__all__ += ["ScanLSTMLayer", "SquaredError", "SquaredSum", "lstm_layer", "noise_layer"]

@@ -45,6 +45,10 @@ class Recipe:
     nonlinearity: str = "tanh"
     input_noise: float = 0.0  # standard deviation, in units of the data's
     input_dropout: float = 0.0  # probability of zeroing an input
+    # two levels: sounds as text, and frames given it
+    vocabulary: int = 0  # sound units that the text is written in; 0: one level, frames alone
+    language_units: int = 0  # of the LSTM that says how the text goes on
+    language_dropout: float = 0.0  # on either side of it
     # scheduled sampling: probability of hearing the true frame, from 1 in the first epoch to this in the last
     p_teacher: float = 1.0
     free_steps: int = 0  # so many inputs at the end of each training sequence are the network's own predictions
@@ -90,6 +94,11 @@ class Recipe:
     def has_world_heads(self):
         """True where pitch, voicing and envelope have a density each."""
         return self.loss == "world"
+
+    @property
+    def has_text(self):
+        """True where there are two levels: sound units, and frames given them."""
+        return self.vocabulary > 0
 
     def loss_unit(self, variance):
         """What a loss is divided by for a person to read: the data's variance, or 1 for a likelihood in nats."""

@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 from .. import storage
 
 CONVERT = "python -m vocalsynth_utils.runs.convert"  # what makes an older run readable
+KEPT = "kept."  # what the names of parameters begin with that stand for those of the epoch itself
 META, DIGEST = "__meta__", "__digest__"
 DIGEST_BYTES = 32
 CHUNK = 1 << 20
@@ -106,6 +107,12 @@ def set_parameters(parameters, arrays, path="the checkpoint"):
         raise ValueError(f"{path} does not fit this recipe: {'; '.join(wrong[:4])}{more}")
     for name, variable in parameters.items():
         variable.set_value(arrays[name].astype(variable.dtype, copy=False), borrow=True)
+
+
+def chosen(arrays):
+    """A checkpoint's arrays, with what was kept of earlier epochs in place of what was trained on since."""
+    kept = {name.removeprefix(KEPT): array for name, array in arrays.items() if name.startswith(KEPT)}
+    return {**{name: array for name, array in arrays.items() if not name.startswith(KEPT)}, **kept}
 
 
 def _bytes(data):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import storage
+from . import checkpoints
 from .run import LOG, check_free, open_run
 
 KEPT = ("log.csv", "calibration.json", "result.json")
@@ -22,6 +23,7 @@ def export(run, folder):
     primed with a recording, or with nothing. ValueError when the run has no checkpoint, or the folder holds a run.
     """
     arrays, meta = run.load("best", keep=lambda name: not name.startswith(LEFT_OUT))
+    arrays = checkpoints.chosen(arrays)
     check_free(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

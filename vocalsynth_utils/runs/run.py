@@ -51,6 +51,11 @@ class Run(NamedTuple):
         return storage.real_path(self.folder / self.data["folder"])
 
     @property
+    def level(self):
+        """What generated sound is brought to, in dB of full scale: the recording's; None where that is not known."""
+        return self.data.get("level")
+
+    @property
     def limits(self):
         """What generated frames are kept between, [low, high] in scaled units; None where its recipe has no limits."""
         return self.data["limits"] if self.recipe.limits else None
@@ -219,6 +224,8 @@ def _checked_data(data, recipe):
     preprocessing.Scaling.from_json(data["scaling"], shape)
     preprocessing.checked_limits(data["limits"], shape)
     storage.numbers(data["variance"], (), "variance")
+    if data.get("level") is not None:  # runs of before have none
+        storage.numbers(data["level"], (), "level")
     storage.numbers(data["ranges"], (3, 2), "ranges")
     return data
 
@@ -247,7 +254,7 @@ def _known(dataset, folder):
     """What a run in `folder` keeps of its dataset, as plain data."""
     path = os.path.relpath(storage.real_path(dataset.folder), storage.real_path(folder))
     ranges = [list(dataset.ranges[split]) for split in ("train", "valid", "test")]
-    numbers = {"variance": dataset.variance, "n_features": dataset.n_features}
+    numbers = {"variance": dataset.variance, "n_features": dataset.n_features, "level": dataset.level}
     return {"folder": path, "scaling": dataset.scaling.to_json(), **numbers, "limits": dataset.limits, "ranges": ranges}
 
 

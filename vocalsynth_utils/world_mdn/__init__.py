@@ -1,9 +1,8 @@
-"""The one-level voice of WORLD frames: a sampler in C++, rejection sampling, a post-filter, and their calibration.
+"""Frames of WORLD networks as they come, of one level or of two: `hooks` are what `generation.generate` is given.
 
-`calibrate` measures once, after training, what a run's voice lacks; `hooks` gives `generation.generate` what makes up
-for it.  docs/world_mdn.md tells the whole.
+The chains are advanced in C++, by the equations of `losses.WorldHead` and `fused.layers`; docs/voices.md tells the whole.
 """
 
-from .calibration import Calibration, calibrate, hooks, load_calibration
+from .sampler import hooks
 
-__all__ = ["Calibration", "calibrate", "hooks", "load_calibration"]
+__all__ = ["hooks"]

@@ -1,14 +1,15 @@
-"""Chains of WORLD frames, drawn in C++: the compiled graph without a trip through Python at each frame.
+"""Frames of WORLD networks, drawn in C++: the compiled graph without a trip through Python at each frame.
 
 The equations are those of `losses.WorldHead` and `fused.layers`; the same random numbers give the same frames as the
 compiled graph, up to rounding.
 """
 
 import ctypes
+import functools
 
 import numpy as np
 
-from .. import generation, losses
+from .. import generation, losses, units
 from ..fused import FusedLSTMLayer, native
 from ..fused.layers import KINDS, PREFIXES
 
@@ -23,9 +24,10 @@ def _structure(name, **fields):
 
 _Layer = _structure("_Layer", shape=_p, workspace=_p, n_units=_long)
 _Dense = _structure("_Dense", n_inputs=_long, n_outputs=_long, rectified=_long, packed=_p, b=_p, out=_p)
-_SIZES = dict.fromkeys(("n_layers", "n_mixtures", "n_envelope"), _long)
-_PARTS = dict.fromkeys(("layers", "voicing", "pitch", "envelope", "given"), _p)
-_NUMBERS = ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", "pitch_temperature", "temperature")
+_SIZES = dict.fromkeys(("n_layers", "n_mixtures", "n_envelope", "n_given"), _long)
+_PARTS = dict.fromkeys(("layers", "voicing", "pitch", "envelope", "given", "heard"), _p)
+_TEMPERATURES = ("voicing_temperature", "pitch_temperature", "envelope_temperature")
+_NUMBERS = ("unvoiced", "voiced", "min_pitch_sigma", "min_sigma", *_TEMPERATURES)
 _Network = _structure("_Network", **_SIZES, **_PARTS, **dict.fromkeys(_NUMBERS, _float), low=_p, high=_p)
 
 
@@ -35,26 +37,58 @@ def can_sample(network):
     return isinstance(network.head, losses.WorldHead) and fused
 
 
-def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, rejection=None):
+def hooks(run, network):
+    """What `generation.generate` is given for a run of WORLD frames, by name: network, sampler and level.
+
+    Parameters
+    ----------
+    run : runs.Run
+    network : model.Network
+    """
+    sampler = functools.partial(text_frames, recipe=run.recipe) if run.recipe.has_text else world_frames
+    return {"network": network, "sampler": sampler, "level": run.level}
+
+
+def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None):
     """As `generation.network_frames`, in larger blocks, of `world_sampler`."""
     draws, step = generation.Draws(network.head, seed), generation.compile_chains(network, temperature, limits)
-    primer = np.asarray(primer, np.float32)
-    sampler, first = world_sampler(network, step, primer[None], draws.take(1), temperature, limits, rejection)
+    sampler, first = world_sampler(network, step, primer, draws, temperature, limits)
     yield first
-    for (block,) in sampler.blocks([draws], n_frames - 1, np.concatenate([primer, first])[None]):
-        yield block
+    for done in range(1, n_frames, sampler.block):
+        yield sampler.follow(draws, min(sampler.block, n_frames - done))
 
 
-def world_sampler(network, step, primers, numbers, temperature=1.0, limits=None, rejection=None):
-    """Prime chains (n_chains, n_primer, n_features): a sampler of them, and the first frames (n_chains, n_features).
+def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, *, recipe, text=None):
+    """As `world_frames`, of two levels: text that goes on, and frames given it; the temperature is that of the text.
 
-    `step` is the network's `generation.compile_chains`, of the same temperature and limits; `numbers` are from
-    `generation.random_numbers`, a row for each chain; a `rejection.Rejection` judges the blocks.
+    `text` gives runs, (unit, length), to be said after the primer; by default the language model says them.
     """
-    frames, state = step(primers, None, *numbers)
-    begun = frames, state
+    language, draws = network.language, generation.Draws(network.head, seed)
+    read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
+    text = text or units.say(language, read, np.random.default_rng([seed, 1]), temperature)
+    sampler, step = None, generation.compile_chains(network, limits=limits)
+    for given in units.blocks(text, read):
+        given = given[:n_frames]
+        n_frames -= len(given)
+        if sampler is None:  # a step hears the frame before, and what its own is given
+            known = np.concatenate([read.given(after=given[0, 0])[1:], given[:1]])
+            heard, given = np.concatenate([primer, known], axis=1), given[1:]
+            sampler, first = world_sampler(network, step, heard, draws, limits=limits)
+            yield first
+        if len(given):
+            yield sampler.follow(draws, len(given), language.given.vectors(given) if sampler.block > 1 else given)
+        if not n_frames:
+            return
+
+
+def world_sampler(network, step, primer, draws, temperature=1.0, limits=None):
+    """Prime a chain with what its steps hear (n_primer, n_heard): a sampler of it, and its first frame (1, n_features).
+
+    `step` is the network's `generation.compile_chains`, of the same temperature and limits.
+    """
+    begun = step(np.asarray(primer, np.float32)[None], None, *draws.take(1))
     sampler = WorldSampler(network, temperature, limits, *begun) if can_sample(network) else Sampler(step, *begun)
-    return (rejection.judging(sampler) if rejection else sampler), frames
+    return sampler, begun[0]
 
 
 def take(draws, n):
@@ -75,27 +109,27 @@ class Sampler:
         self._step, self.n_chains = step, len(frames)
         self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
 
-    def advance(self, uniform, normal, which=EACH):
-        """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`."""
+    def advance(self, uniform, normal, which=EACH, more=None):
+        """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`.
+
+        Where the network hears more than frames, that is given too: (n_chains, n_frames, n_given).
+        """
         carried = self.state(which)
-        numbers = (np.ascontiguousarray(v, np.float32) for v in (uniform, normal))
-        drawn = self._advance(*numbers, carried[0], carried[1:])
+        given = [None if v is None else np.ascontiguousarray(v, np.float32) for v in (uniform, normal, more)]
+        drawn = self._advance(*given, carried[0], carried[1:])
         self.restore(carried, which)
         return drawn
 
-    def blocks(self, draws, n_frames, heard):
-        """The next `n_frames` of every chain, with a `generation.Draws` each, in blocks (n_chains, n, n_features).
+    def follow(self, draws, n_frames, more=None):
+        """The next frames of the only chain, (n_frames, n_features), with numbers from its `generation.Draws`."""
+        return self.advance(*take([draws], n_frames), more=None if more is None else more[None])[0]
 
-        What came before, `heard` (n_chains, n_heard, n_features), a sampler that judges what it draws looks at.
-        """
-        for done in range(0, n_frames, self.block):
-            yield self.advance(*take(draws, min(self.block, n_frames - done)))
-
-    def _advance(self, uniform, normal, frames, state):
+    def _advance(self, uniform, normal, more, frames, state):
         """As `advance`, a frame at a time by the compiled graph; `frames` and `state` are changed in place."""
         drawn = np.empty((*uniform.shape[:2], frames.shape[1]), np.float32)
         for i in range(uniform.shape[1]):
-            drawn[:, i], now = self._step(frames[:, None], state, uniform[:, i], normal[:, i])
+            heard = frames if more is None else np.concatenate([frames, more[:, i]], axis=1)
+            drawn[:, i], now = self._step(heard[:, None], state, uniform[:, i], normal[:, i])
             frames[:] = drawn[:, i]
             for array, rows in zip(state, now):
                 array[:] = rows
@@ -130,13 +164,15 @@ class WorldSampler(Sampler):
         head, n = network.head, network.lstms[-1].num_units
         layers = (_Layer * len(network.lstms))(*map(self._layer, network.lstms))
         dense = [self._denses(output) for output in (head.voicing, head.pitch, head.envelope)]
-        numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, losses.PITCH_TEMPERATURE * temperature, temperature)
+        numbers = (losses.MIN_PITCH_SIGMA, losses.MIN_SIGMA, *(temperature * times for times in head.temperatures))
         low, high = (self._pointer(limit) for limit in limits) if limits is not None else (None, None)
-        sizes = (len(layers), head.n_mixtures, head.n_envelope)
-        parts = (self._address(layers), *dense, self._pointer(np.empty((self.n_chains, n + losses.FRAME))))
+        n_heard = network.lstms[0].W_in_to_ingate.get_value(borrow=True).shape[0]
+        sizes = (len(layers), head.n_mixtures, head.n_envelope, n_heard - losses.FRAME - head.n_envelope)
+        given, heard = (self._pointer(np.empty((self.n_chains, width))) for width in (n + losses.FRAME, n_heard))
+        parts = (self._address(layers), *dense, given, heard)
         self._network = _Network(*sizes, *parts, head.unvoiced, head.voiced, *numbers, low, high)
 
-    def _advance(self, uniform, normal, frames, state):
+    def _advance(self, uniform, normal, more, frames, state):
         network = self._network
         (n_chains, n_frames), widths = uniform.shape[:2], (1 + 2 * network.n_mixtures, 1 + network.n_envelope)
         if (uniform.shape[2], normal.shape[2]) != widths:
@@ -144,7 +180,7 @@ class WorldSampler(Sampler):
             raise ValueError(f"uniform has shape {uniform.shape} and normal {normal.shape}; expected {expected}")
         drawn = np.empty((n_chains, n_frames, 2 + network.n_envelope), np.float32)
         begun = frames, state[::2], state[1::2]
-        native.call("world_voices", "float32", network, n_chains, n_frames, *begun, uniform, normal, drawn)
+        native.call("world_voices", "float32", network, n_chains, n_frames, *begun, uniform, normal, more, drawn)
         return drawn
 
     def _pointer(self, array):

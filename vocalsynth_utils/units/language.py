@@ -1,0 +1,174 @@
+"""Layers of the two levels: `LanguageModel`, how text goes on, and `Given`, what a frame hears of the text.
+
+The language model says each next unit given those before, and then its length given the unit: an LSTM with a softmax,
+as in Lasagne's example of text generation (https://github.com/Lasagne/Recipes, examples/lstm_text_generation.py).
+"""
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from lasagne.layers import ConcatLayer, DenseLayer, InputLayer, Layer, ReshapeLayer, SliceLayer, get_output
+
+from ..fused import lstm_layer, noise_layer
+from .text import N_DESCRIBED, N_GIVEN, N_LENGTHS, N_TEXT, Runs
+
+UNIT, LENGTH, GIVEN, HIDDEN = 96, 16, 64, 128  # of embeddings of a unit and a length, of a frame's units; hidden
+
+
+def _embedded(W, index):
+    """Rows of W (n, width) for indices held as floats, of any shape: one more axis."""
+    flat = W[T.cast(index.flatten(), "int32")]
+    return flat.reshape([*index.shape, W.shape[1]], ndim=index.ndim + 1)
+
+
+def _surprise(logits, index):
+    """-log of the softmax of logits (n_rows, n) at an index for each row: (n_rows,), in nats."""
+    x = logits - theano.gradient.disconnected_grad(logits.max(axis=1, keepdims=True))
+    return T.log(T.exp(x).sum(axis=1)) - x[T.arange(x.shape[0]), index]
+
+
+class _Embedding(Layer):
+    """Text (n_batch, n_runs, 2) as vectors (n_batch, n_runs, UNIT + LENGTH)."""
+
+    def __init__(self, incoming, vocabulary, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.W_unit = self.add_param(lasagne.init.Normal(1.0), (vocabulary, UNIT), name="W_unit")
+        self.W_length = self.add_param(lasagne.init.Normal(1.0), (N_LENGTHS + 1, LENGTH), name="W_length")
+
+    def get_output_shape_for(self, input_shape):
+        return *input_shape[:2], UNIT + LENGTH
+
+    def get_output_for(self, text, **kwargs):
+        return T.concatenate([_embedded(self.W_unit, text[:, :, 0]), _embedded(self.W_length, text[:, :, 1])], axis=2)
+
+
+class Given(Layer):
+    """What `Runs.given` holds, (n_batch, n_steps, 5), as vectors (n_batch, n_steps, 3 GIVEN + 2)."""
+
+    def __init__(self, incoming, vocabulary, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.W = self.add_param(lasagne.init.Normal(1.0), (vocabulary, GIVEN), name="W")
+        nothing, shape = lasagne.init.Constant(0), (vocabulary, N_DESCRIBED)
+        self.centres = self.add_param(nothing, shape, name="centres", trainable=False, regularizable=False)
+
+    def get_output_shape_for(self, input_shape):
+        return *input_shape[:2], 3 * GIVEN + N_GIVEN - 3
+
+    def get_output_for(self, given, **kwargs):
+        around = [_embedded(self.W, given[:, :, k]) for k in range(3)]
+        return T.concatenate([*around, given[:, :, 3:]], axis=2)
+
+    def vectors(self, given):
+        """The same of numbers (n_steps, 5): float32 (n_steps, 3 GIVEN + 2)."""
+        W = self.W.get_value(borrow=True)
+        return np.concatenate([*(W[given[:, k].astype(int)] for k in range(3)), given[:, 3:]], axis=1)
+
+
+class LanguageModel:
+    """An LSTM over text; expressions of it are of text (n_batch, n_runs, 2), units and lengths.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its `vocabulary`, `language_units`, `language_dropout`, `lstm` and `seed`.
+    given : Given
+        The layer through which the frames hear the text; it knows what the units are.
+    """
+
+    def __init__(self, recipe, given):
+        n, self.given = recipe.language_units, given
+        self.text = InputLayer((None, None, N_TEXT), name="text")
+        self.embedding = _Embedding(self.text, recipe.vocabulary, name="language.embedding")
+        layer = noise_layer(self.embedding, "dropout", recipe.language_dropout, recipe.seed + 2)
+        forget = lasagne.layers.Gate(b=lasagne.init.Constant(1.0))
+        self.lstm = lstm_layer(recipe.lstm, layer, n, forgetgate=forget, name="language.lstm")
+        layer = noise_layer(self.lstm, "dropout", recipe.language_dropout, recipe.seed + 3)
+        self.rows = ReshapeLayer(layer, (-1, [2]), name="language.rows")
+        self.unit = DenseLayer(self.rows, recipe.vocabulary, nonlinearity=None, name="language.unit")
+        self.next = InputLayer((None, UNIT), name="next")  # the embedded unit that follows
+        hidden = DenseLayer(ConcatLayer([self.rows, self.next]), HIDDEN, name="language.hidden")
+        self.length = DenseLayer(hidden, N_LENGTHS + 1, nonlinearity=None, name="language.length")
+        self.outputs = [self.unit, self.length]
+        self._below = self.lstm.input_layers[0]
+
+    def loss(self, text, deterministic=False):
+        """Mean over runs of -log p(unit) - log p(length), in nats, of each given those before."""
+        heard, following = text[:, :-1], text[:, 1:].reshape((-1, N_TEXT), ndim=2)
+        known = {self.text: heard, self.next: _embedded(self.embedding.W_unit, following[:, 0])}
+        said = get_output(self.outputs, known, deterministic=deterministic)
+        index = T.cast(following, "int32")
+        return sum(_surprise(logits, index[:, k]).mean() for k, logits in enumerate(said))
+
+    def compile_next(self):
+        """``next(text, state, uniform, temperature) -> (text, state)``: one run more, by the Gumbel-max trick.
+
+        Text is float32 (1, n_runs, 2), state [hid, cell], (1, n_units), or None; uniform float32 (1, vocabulary +
+        N_LENGTHS + 1) in (0, 1).
+        """
+        text, uniform, temperature = T.tensor3("text"), T.matrix("uniform"), T.scalar("temperature")
+        hid, cell = T.matrix("hid"), T.matrix("cell")
+        below = get_output(self._below, {self.text: text}, deterministic=True)
+        hids, hid_after, cell_after = self.lstm.run(below, hid, cell)
+        gumbel = -T.log(-T.log(uniform))
+        n = self.unit.num_units
+        logits = get_output(self.unit, {self.rows: hids[:, -1]})
+        unit = T.cast(T.argmax(logits / temperature + gumbel[:, :n], axis=1), "float32")
+        given = {self.rows: hids[:, -1], self.next: _embedded(self.embedding.W_unit, unit)}
+        logits = get_output(self.length, given)[:, 1:]  # of no length 0
+        length = T.cast(1 + T.argmax(logits / temperature + gumbel[:, n + 1 :], axis=1), "float32")
+        said = T.stack([unit, length], axis=1).dimshuffle(0, "x", 1)
+        run = theano.function([text, hid, cell, uniform, temperature], [said, hid_after, cell_after])
+        n_units = self.lstm.num_units
+
+        def following(text, state, uniform, temperature=1.0):
+            hid, cell = state or [np.zeros((1, n_units), np.float32) for _ in range(2)]
+            said, *state = (np.array(v) for v in run(text, hid, cell, uniform, np.float32(temperature)))
+            return said, state
+
+        return following
+
+
+def sizes(recipe):
+    """Of a recipe's network: inputs of the language model's LSTM, more inputs of the frames' LSTM, numbers that say
+    what the units are, and (inputs, outputs) of dense layers, an embedding being one of (rows - 1) inputs.
+    """
+    n, rows = recipe.language_units, recipe.vocabulary - 1
+    dense = [(n, recipe.vocabulary), (n + UNIT, HIDDEN), (HIDDEN, N_LENGTHS + 1)]
+    dense += [(rows, UNIT), (N_LENGTHS, LENGTH), (rows, GIVEN)]
+    return UNIT + LENGTH, 3 * GIVEN + N_GIVEN - 3, recipe.vocabulary * N_DESCRIBED, dense
+
+
+def say(language, primer, rng, temperature=1.0):
+    """Text that goes on after the `Runs` of a primer, for ever: yields (unit, length), ints."""
+    following, state, heard = language.compile_next(), None, primer.as_input[None]
+    n = language.unit.num_units + N_LENGTHS + 1
+    while True:
+        uniform = rng.uniform(1e-12, 1, (1, n)).astype(np.float32)
+        heard, state = following(heard, state, uniform, temperature)
+        yield tuple(int(v) for v in heard[0, 0])
+
+
+def conditioned(source, vocabulary, n_features, noise):
+    """The layer below the frames' LSTM, and its `Given`: of steps (n_batch, n_steps, n_features + 5).
+
+    `noise` makes a layer of the frame's, what it is given is as it is.
+    """
+    frame = noise(SliceLayer(source, slice(0, n_features), axis=2, name="frame"))
+    given = Given(SliceLayer(source, slice(n_features, None), axis=2), vocabulary, name="given")
+    return ConcatLayer([frame, given], axis=2, name="conditioned"), given
+
+
+def blocks(text, primer, least=64):
+    """`Runs` of text that goes on, with what comes before and after each, `least` runs at a time.
+
+    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it.
+    """
+    before, waiting = primer.units[-1], []
+    for run in text:
+        waiting.append(run)
+        if len(waiting) > least:
+            *said, last = waiting
+            units, lengths = (np.array(v) for v in zip(*said))
+            yield Runs(units, lengths).given(before, last[0])
+            before, waiting = units[-1], [last]

@@ -1,0 +1,175 @@
+"""A voice as text: `Centres`, the sound units found in it, and `Runs`, the units that its frames go through.
+
+A unit is a centre of k-means; a run is how long a voice stays with one.  Where runs begin and end is decided for all
+rows together: the units whose summed squared distance is least, with a price on each change.
+
+H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised dynamic programming" (2022).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+from ..features import N_ENVELOPE, VOICING
+
+SMOOTHED = 0.045  # s, over which rows are averaged: a unit is no single glottal pulse
+N_ROWS, N_ITERATIONS = 20_000, 15  # that the centres are found from, and how often they are moved
+LOW, HIGH = slice(0, 4), slice(12, 24)  # coefficients of the envelope that count for more, and for less
+WEIGHTS = {"low": 1.5, "high": 0.7, "beyond": 0.0, "voicing": 0.9}
+
+CHANGE = 16.0  # the price of a change, in squared distance
+N_LENGTHS = 24  # frames of the longest run; what goes on for longer is several
+N_CHUNKS, CHUNK = 32, 2048  # read side by side, and their rows: what memory that takes
+N_DESCRIBED = N_ENVELOPE + 1  # numbers that a row is compared by
+N_GIVEN, N_TEXT = 5, 2  # columns of a step beyond its frame: of its place in the text, and of a run of the text
+
+
+class Runs(NamedTuple):
+    """Text: the unit of each run, and its length in frames, from 1 to N_LENGTHS: int arrays (n_runs,)."""
+
+    units: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def n_frames(self):
+        """Frames in all runs together."""
+        return int(self.lengths.sum())
+
+    @property
+    def as_input(self):
+        """What a `LanguageModel` hears: float32 (n_runs, 2)."""
+        return np.stack([self.units, self.lengths], axis=1).astype(np.float32)
+
+    def given(self, before=None, after=None):
+        """What each frame is given, float32 (n_frames, 5); units `before` and `after` are by default those at the ends.
+
+        The unit of its run, of the one before and of the next; its place in the run, from 0 on, in whole runs; and
+        the run's length over the longest there is.
+        """
+        ends = self.units[0] if before is None else before, self.units[-1] if after is None else after
+        around = np.concatenate([[ends[0]], self.units, [ends[1]]])
+        which = np.repeat(np.arange(len(self.units)), self.lengths)
+        place = np.arange(len(which)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
+        length = self.lengths[which]
+        columns = around[which + 1], around[which], around[which + 2], place / length, length / N_LENGTHS
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+class Centres(NamedTuple):
+    """The sound units of a voice: float32 (n_units, n_described)."""
+
+    centres: np.ndarray
+
+    @classmethod
+    def find(cls, dataset, n_units, seed=0):
+        """Those of a dataset's training part, by k-means."""
+        first, end = dataset.ranges["train"]
+        rng = np.random.default_rng([seed, n_units])
+        step = max(1, (end - first) // N_ROWS)
+        known = np.concatenate([_described(dataset, *piece)[::step] for piece in _pieces(first, end)])
+        centres, _ = kmeans2(known.astype(np.float64), n_units, iter=N_ITERATIONS, minit="++", rng=rng)
+        return cls(centres.astype(np.float32))
+
+    def label(self, described):
+        """The unit of each row, (n_rows,), by least distance and fewest changes; rows from `describe`."""
+        n = len(described)
+        n_steps = -(-n // N_CHUNKS)
+        padded = np.concatenate([described, np.repeat(described[-1:], n_steps * N_CHUNKS - n, axis=0)])
+        x = padded.reshape(N_CHUNKS, n_steps, -1).transpose(1, 0, 2)  # side by side
+        length = np.square(self.centres).sum(axis=1)
+        came_from = np.empty((n_steps, N_CHUNKS, len(self.centres)), bool)  # whether a change led here
+        best, cost = np.empty((n_steps, N_CHUNKS), int), 0.0
+        for t in range(n_steps):
+            distance = length - 2 * x[t] @ self.centres.T  # (n_chunks, n_units), but for the row's own square
+            if t:
+                best[t] = cost.argmin(axis=1)
+                change = cost[np.arange(N_CHUNKS), best[t]] + CHANGE
+                came_from[t] = change[:, None] < cost
+                distance = distance + np.minimum(cost, change[:, None])
+            cost = distance
+        path, now = np.empty((n_steps, N_CHUNKS), int), cost.argmin(axis=1)
+        for t in reversed(range(n_steps)):
+            path[t] = now
+            if t:
+                now = np.where(came_from[t][np.arange(N_CHUNKS), now], best[t], now)
+        return path.T.ravel()[:n]
+
+    def read(self, frames, recipe):
+        """Scaled frames (n_frames, n_features) as `Runs`."""
+        width = round(SMOOTHED * recipe.sample_rate / recipe.frame_length)
+        return as_runs(self.label(describe(frames, width)), 1)[0]
+
+
+def describe(X, width):
+    """What units are found by, of scaled rows (n_rows, n_features): float32 (n_rows, n_described).
+
+    Envelope and voicing, averaged over `width` rows, weighted.
+    """
+    first = X.shape[1] - N_ENVELOPE
+    weights = np.full(N_ENVELOPE, WEIGHTS["beyond"])
+    weights[: HIGH.start], weights[LOW], weights[HIGH] = 1, WEIGHTS["low"], WEIGHTS["high"]
+    heard = np.concatenate([X[:, first:] * weights, X[:, VOICING : VOICING + 1] * WEIGHTS["voicing"]], axis=1)
+    half = width // 2
+    total = np.cumsum(np.pad(heard, ((half + 1, half), (0, 0)), mode="edge"), axis=0, dtype=np.float64)
+    return ((total[2 * half + 1 :] - total[: -2 * half - 1]) / (2 * half + 1)).astype(np.float32)
+
+
+def as_runs(units, rows_per_frame):
+    """The unit of each row, (n_rows,), as `Runs`, and the first row of each run, with the end: (n_runs + 1,)."""
+    most = N_LENGTHS * rows_per_frame
+    starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
+    ends = np.r_[starts[1:], len(units)]
+    pieces = [np.arange(a, b, most) for a, b in zip(starts, ends)]
+    starts = np.concatenate(pieces)
+    ends = np.r_[starts[1:], len(units)]
+    lengths = np.clip(np.round((ends - starts) / rows_per_frame), 1, N_LENGTHS).astype(int)
+    return Runs(units[starts], lengths), np.r_[starts, len(units)]
+
+
+def _pieces(first, end, length=N_CHUNKS * CHUNK):
+    """Ranges of rows from first to end, of a length each."""
+    return [(i, min(i + length, end)) for i in range(first, end, length)]
+
+
+def _described(dataset, first, end):
+    """Rows of a dataset, described."""
+    row = dataset.row_length / dataset.settings["sample_rate"]
+    return describe(dataset.scaled(first, end), round(SMOOTHED / row))
+
+
+class Labelled:
+    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a run of the text.
+
+    All else is the dataset's.  The runs of a sequence's steps are as many from its beginning on, and so go on for
+    longer than its frames; where a part ends they go on at its beginning.
+    """
+
+    def __init__(self, dataset, centres):
+        self._dataset, self.runs, self._firsts = dataset, {}, {}
+        for split, part in dataset.ranges.items():
+            units = np.concatenate([centres.label(_described(dataset, *piece)) for piece in _pieces(*part)])
+            self.runs[split], self._firsts[split] = as_runs(units, dataset.rows_per_frame)
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def batch(self, starts, n_steps):
+        """As a dataset's, with more columns: float32 (n_batch, n_steps, n_features + 5 + 2)."""
+        frames = self._dataset.batch(starts, n_steps)
+        width = frames.shape[2]
+        X = np.empty((n_steps, len(starts), width + N_GIVEN + N_TEXT), np.float32).transpose(1, 0, 2)
+        X[:, :, :width] = frames
+        for sequence, start in zip(X[:, :, width:], starts):
+            split = next(name for name, (first, end) in self.ranges.items() if first <= start < end)
+            runs, firsts = self.runs[split], self._firsts[split]
+            row = start - self.ranges[split][0] + self.rows_per_frame * np.arange(n_steps)
+            which = np.searchsorted(firsts, row, side="right") - 1
+            length = firsts[which + 1] - firsts[which]
+            for column, step in enumerate((0, -1, 1)):
+                sequence[:, column] = runs.units[np.clip(which + step, 0, len(runs.units) - 1)]
+            sequence[:, 3] = (row - firsts[which]) / length
+            sequence[:, 4] = length / (N_LENGTHS * self.rows_per_frame)
+            text = (which[0] + np.arange(n_steps)) % len(runs.units)
+            sequence[:, 5], sequence[:, 6] = runs.units[text], runs.lengths[text]
+        return X
