@@ -162,6 +162,5 @@ def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame
     speed = seconds / (time.monotonic() - started)
     voice = reference(run, dataset)
     result = evaluation.evaluate(voice, generated, recipe.frame_length if recipe.is_raw else None)
-    ceilings = evaluation.ceilings(voice, dataset.signal("test"))
-    result.update({f"fd_{name}": value for name, value in ceilings.items()})
+    result.update(evaluation.ceilings(voice, dataset.signal("test")))
     return {**result, "generation_x_real_time": speed, **(run.result() or {})}, generated
