@@ -5,18 +5,21 @@ spectrum alone cannot tell a voice from a loop.  So several measures stand side 
 voice, of the codec and of plain failures.  `reference` describes a voice, `evaluate` measures signals against it.
 
 A measure that is tuned to no longer says how it sounds.  Calibration and rejection set those of `TUNED`; those of
-`INDEPENDENT`, of how sounds follow each other and move, took no part in either.
+`INDEPENDENT`, of how sounds follow each other and move, took no part in either; nor did `ears`, which others made.
 """
 
+from . import ears
 from .evaluator import TUNED, ceilings, codec_of, evaluate, independent_of, order, reference, standard_timbre
 from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
+from .table import table
 
 __all__ = [
     "INDEPENDENT",
     "TUNED",
     "ceilings",
     "codec_of",
+    "ears",
     "evaluate",
     "independent_of",
     "load_reference",
@@ -24,4 +27,5 @@ __all__ = [
     "reference",
     "save_reference",
     "standard_timbre",
+    "table",
 ]

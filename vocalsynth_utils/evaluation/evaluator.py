@@ -119,15 +119,15 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
         "novelty_heldout": float(np.median(near)),
         "novelty_lowest_heldout": float(np.quantile(near, 0.05)),
         "repetition_real": measures.repetition(segment_rows(target)),
-        **_named("real", {**_of_pitch(held.f0, descriptors.second_pitch(heldout, sr)), **apart}),
-        **_named("codec", codec),
+        **named("real", {**_of_pitch(held.f0, descriptors.second_pitch(heldout, sr)), **apart}),
+        **named("codec", codec),
     }
     spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(held.f0)
     return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, heard, figures)
 
 
-def _named(which, figures):
-    """Figures of the real voice, of the codec or of a failure, by name; of each other's they hold none."""
+def named(which, figures):
+    """Figures of the real voice, of the codec or of a failure under their names; they hold none of another."""
     return {f"{name}_{which}": value for name, value in figures.items() if not name.endswith("_real")}
 
 
@@ -168,19 +168,24 @@ def _heard(ref, y):
     return bands, (descriptors.timbre(bands) - ref.mean) / ref.scale
 
 
+def shuffled(y, sr, rng):
+    """A signal's snippets of 50 ms in another order."""
+    n = int(SNIPPET_SECONDS * sr)
+    return rng.permutation(np.array(y[: len(y) // n * n]).reshape(-1, n)).ravel()
+
+
 def ceilings(ref, heldout, other=None, seed=0):
     """Figures of plain failures, made from the held-out voice (n_samples,), as `evaluate` names them: dict of floats.
 
     ``shuffled``: snippets of 50 ms, and what lies beyond is worse than confetti; ``other``: another speaker
     (n_samples,), where one is given; of ``white`` noise and ``silence`` the Frechet distance alone.
     """
-    rng, n = np.random.default_rng(seed), int(SNIPPET_SECONDS * ref.sr)
-    snippets = np.array(heldout[: len(heldout) // n * n]).reshape(-1, n)
-    failures = {"shuffled": rng.permutation(snippets).ravel()} | ({} if other is None else {"other": other})
+    rng = np.random.default_rng(seed)
+    failures = {"shuffled": shuffled(heldout, ref.sr, rng)} | ({} if other is None else {"other": other})
     plain = {"white": rng.normal(0, ref.std, len(heldout)), "silence": np.zeros(len(heldout))}
     result = {f"fd_{name}": frechet(ref.heldout, standard_timbre(ref, y)) for name, y in {**failures, **plain}.items()}
     for name, y in failures.items():
-        result |= _named(name, independent_of(ref, y))
+        result |= named(name, independent_of(ref, y))
     return result
 
 
