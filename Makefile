@@ -6,6 +6,7 @@
 # make test-all   make test on every Python found here
 # LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter, 3.11 to 3.14; COMPILER=zig takes a C++ compiler from the package index.
+# EARS=1 adds what `vocalsynth evaluate --ears` needs, 520 MB; on Python 3.14 pocketsphinx has no wheel and is compiled.
 
 SHELL := /bin/bash
 VENV  := .venv
@@ -13,6 +14,7 @@ READY := $(VENV)/.ready
 BIN   := $(VENV)/bin
 PLACE := $(if $(filter /%,$(firstword $(VENV))),$(VENV),$(CURDIR)/$(VENV))
 ZIG   := $(if $(filter zig,$(COMPILER)),$(VENV)/.zig)
+EARS_READY := $(if $(EARS),$(VENV)/.ears)
 
 # Everything the tools write or read beside the project stays inside the environment.
 export PYTHONNOUSERSITE := 1
@@ -32,14 +34,14 @@ TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addo
 LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 
 .PHONY: all setup check test test-long test-all lab clean
-all: $(READY) $(ZIG) | data/voice.wav
+all: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
 	@echo "Done. Open build/*.html in a browser to read and listen; the generated audio is in build/audio/:"
 	@ls build/audio/*.wav 2>/dev/null | sed 's/^/  /' || true
 	@echo "To run the notebooks yourself: make lab"
 
-setup: $(READY) $(ZIG)
+setup: $(READY) $(ZIG) $(EARS_READY)
 
 # A Python that can make an environment, the newest first: on the PATH, in pyenv, in conda.
 define FIND_PYTHON
@@ -127,20 +129,24 @@ $(VENV)/.zig: requirements-zig.lock $(READY)
 	@echo "[set-up] a C++ compiler from the package index, 411 MB"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<; touch $@
 
-data/voice.wav: | $(READY) $(ZIG)
+$(VENV)/.ears: requirements-ears.lock $(READY)
+	@echo "[set-up] ears that others made, 520 MB"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $< && touch $@
+
+data/voice.wav: | $(READY) $(ZIG) $(EARS_READY)
 	@echo "[voice] making the built-in voice, 5 minutes of it"
 	@$(BIN)/python -m vocalsynth_utils voice $@ --seconds 300 --seed 0
 
-check: $(READY) $(ZIG) | data/voice.wav
+check: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	@$(BIN)/ruff check --quiet $(LINTED) && $(BIN)/ruff format --quiet --check $(LINTED)
 	$(TESTS) -m "not slow and not long"
 
-test: $(READY) $(ZIG) | data/voice.wav
+test: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	$(TESTS) -m "not long" --durations=10
 	@mkdir -p build/audio
 	$(PYTEST) --nbval notebooks --ignore notebooks/solutions
 
-test-long: $(READY) $(ZIG) | data/voice.wav
+test-long: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	$(TESTS) -m long --durations=10
 	$(PYTEST) --nbval notebooks/solutions
 
@@ -152,7 +158,7 @@ test-all:
 	  echo "[test-all] $$version: not found, not run"; \
 	done; [ -z "$$failed" ] || { echo "[test-all] failed:$$failed" >&2; exit 1; }
 
-lab: $(READY) $(ZIG) | data/voice.wav
+lab: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
 
 clean:

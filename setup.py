@@ -25,20 +25,24 @@ PUT_BACK = (
 
 
 def asked_for(section):
-    """Names of the packages in a section of requirements.in, e.g. ``"run time"``."""
-    text = (ROOT / "requirements.in").read_text().split(f"\n# {section}\n")[1].split("\n\n")[0]
+    """Names of the packages in a section of requirements.in, e.g. ``"run time"``, or in requirements-ears.in."""
+    if section == "ears":
+        text = (ROOT / "requirements-ears.in").read_text()
+    else:
+        text = (ROOT / "requirements.in").read_text().split(f"\n# {section}\n")[1].split("\n\n")[0]
     return re.findall(r"^[\w.-]+", text, re.M)
 
 
-def locked(names):
-    """Entries of requirements.lock for these names, with versions, markers and hashes, as text."""
-    entries = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text())
+def locked(names, lock="requirements.lock"):
+    """Entries of a lock for these names, with versions, markers and hashes, as text."""
+    entries = re.split(r"\n(?=\w)", (ROOT / lock).read_text())
     return [entry for entry in entries if _name(entry) in names]
 
 
 def requirements(section):
     """What a section asks for, as setuptools wants it: each package at its locked version."""
-    return [entry.splitlines()[0].rstrip(" \\") for entry in locked(asked_for(section))]
+    lock = "requirements-ears.lock" if section == "ears" else "requirements.lock"
+    return [entry.splitlines()[0].rstrip(" \\") for entry in locked(asked_for(section), lock)]
 
 
 def build_old_packages(folder):
@@ -90,6 +94,6 @@ if __name__ == "__main__":
 
     setup(
         install_requires=run_time(),
-        extras_require={name: requirements(name) for name in ("tests", "tools")},
+        extras_require={name: requirements(name) for name in ("tests", "tools", "ears")},
         cmdclass={"build_py": BuildPy},
     )

@@ -128,7 +128,8 @@ def test_a_second_tracker_judges_the_first(ref, results):
 
 @pytest.mark.slow
 def test_results_are_plain_json(results):
-    assert json.loads(json.dumps(results)) == results
+    text = json.dumps(results)  # silence has no sounds whose order could be foreseen: nan
+    assert json.dumps(json.loads(text)) == text
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_the_built_in_voice_passes_its_own_measures_through_the_codec(song, wide
     assert r["ok"] == r["ok_codec"] >= r["ok_real"] - 0.05
     assert r["fd"] == pytest.approx(r["fd_codec"]) and r["fd_codec"] < 2
     ceilings = evaluation.ceilings(widened, song[155 * SR :])
-    assert r["fd_codec"] < ceilings["shuffled"] < ceilings["white"] < ceilings["silence"]
+    assert r["fd_codec"] < ceilings["fd_shuffled"] < ceilings["fd_white"] < ceilings["fd_silence"]
 
 
 def test_frechet_distance_of_two_gaussians_is_the_closed_form():
@@ -235,7 +236,7 @@ def same(a, b):
     """Whether two references are one to the bit."""
 
     def arrays(ref):
-        return [np.asarray(x) for x in (*ref._replace(heldout=0, figures=0), *ref.heldout)]
+        return [np.asarray(x) for x in (*ref._replace(heldout=0, heard=0, figures=0), *ref.heldout, *ref.heard)]
 
     equal = [x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(arrays(a), arrays(b))]
     return a.figures == b.figures and all(equal)
@@ -256,7 +257,7 @@ def test_a_stored_voice_is_the_voice_to_the_bit(song, ref, widened, stored, tmp_
         assert same(again, kept)
         assert evaluation.evaluate(again, y) == evaluation.evaluate(kept, y)
         assert evaluation.ceilings(again, y) == evaluation.ceilings(kept, y)
-    assert stored.stat().st_size < 60 * 50 * 20 * 4 + 30_000  # 20 numbers every 20 ms, and little else
+    assert stored.stat().st_size < 60 * 50 * 20 * 4 + 60_000  # 20 numbers every 20 ms, and little else
 
 
 @pytest.mark.slow
@@ -303,10 +304,11 @@ def test_stored_arrays_that_were_altered_are_refused(stored, tmp_path, change, w
 @pytest.mark.parametrize(
     "lacking, more, why",
     [
-        ((), {"epoch": 99}, "not of version 3"),
+        ((), {"epoch": 99}, "not of version 4"),
         (("figures",), {}, "figures"),
         (("heldout_mean",), {}, "heldout_mean"),
         (("rows",), {}, "rows"),
+        (("heard_labels",), {}, "heard_labels"),
         ((), {"recipe": {}}, "recipe"),
     ],
 )

@@ -27,6 +27,9 @@ def asked_for():
     return dict(found)
 
 
+EARS = ("onnxruntime", "speechmos", "librosa", "requests", "pocketsphinx")
+
+
 def test_every_package_of_the_lock_has_hashes_and_no_address():
     blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK.strip())
     assert len(blocks) > 50
@@ -68,6 +71,19 @@ def test_the_package_asks_for_what_the_lock_holds_at_its_versions():
     ]
     assert "pytest==" in "".join(installation.requirements("tests"))
     assert "ruff==" in "".join(installation.requirements("tools"))
+    assert {re.split("[ =]", entry)[0] for entry in installation.requirements("ears")} == set(EARS)
+
+
+def test_the_lock_of_the_ears_agrees_with_the_other_and_has_hashes_and_no_address():
+    ears = (ROOT / "requirements-ears.lock").read_text()
+    entries, both = re.split(r"\n(?=[A-Za-z0-9])", ears.strip()), re.split(r"\n(?=[A-Za-z0-9])", LOCK.strip())
+    first = {entry.splitlines()[0] for entry in both}
+    names = {line.split("==")[0] for line in first}
+    assert all("--hash=sha256:" in entry for entry in entries) and not re.search(
+        r"https?:|file:|/(tmp|home|root)/", ears
+    )
+    assert all(entry.splitlines()[0] in first for entry in entries if entry.split("==")[0] in names)
+    assert set(EARS) <= {entry.split("==")[0] for entry in entries}
 
 
 def test_what_is_put_back_for_old_sources_reads_a_file_as_they_do(tmp_path):
@@ -119,8 +135,11 @@ NEEDS_MAKE = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 
 def a_checkout(folder):
     """What set-up reads, in an empty folder."""
-    for name in ("Makefile", "requirements.in", "requirements.lock", "pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, folder)
+    for path in (
+        *ROOT.glob("requirements*"),
+        *(ROOT / name for name in ("Makefile", "pyproject.toml", "setup.py", "README.md")),
+    ):
+        shutil.copy(path, folder)
     shutil.copytree(ROOT / "vocalsynth_utils", folder / "vocalsynth_utils")
     return folder
 

@@ -123,8 +123,8 @@ def generate(args):
 
 
 def evaluate(args):
-    """Generate from a run and measure what it has become, beside the voice it learned from."""
-    from . import audio, generation, pipeline
+    """Measure what a run generates beside its voice; what generation is tuned to and what took no part stand apart."""
+    from . import audio, evaluation, generation, pipeline
 
     if args.out is not None:
         audio.check_place(args.out)
@@ -132,20 +132,13 @@ def evaluate(args):
     data = pipeline.own_dataset(run)  # what is wrong with it is said first
     with _bar("frame", total=generation.length(run.recipe, args.seconds)[1]) as bar:
         on_frame = lambda done: bar.update(done - bar.n)
-        result, y = pipeline.evaluate(run, data, args.seconds, args.seed, args.temperature, on_frame)
+        result, y = pipeline.evaluate(run, data, args.seconds, args.seed, args.temperature, on_frame, args.ears)
     if args.out is not None:
         audio.write(args.out, y, run.recipe.sample_rate)
     if args.json:
         print(json.dumps(json.loads(json.dumps(result), parse_constant=lambda name: None)))  # NaN, which is no JSON
         return
-    for name, value in result.items():
-        if isinstance(value, float):
-            value = f"{value:.4g}"
-        elif isinstance(value, list):
-            value = " ".join(f"{v:.3g}" for v in value)
-        elif isinstance(value, dict):
-            value = ", ".join(f"{k} {v:.4g}" for k, v in value.items())
-        print(f"{name:<26}{value}")
+    print(evaluation.table(result))
 
 
 def sweep(args):
@@ -272,6 +265,7 @@ def _commands_on_runs(command):
     option("--seconds", type=_positive, default=600.0, help="how much to generate (default 600)")
     option("--out", type=_path, metavar="FILE", help="keep the generated audio in this file")
     option("--json", action="store_true", help="print one line of JSON")
+    option("--ears", action="store_true", help="add predicted opinion and phones (needs `make EARS=1`; takes minutes)")
     drawing(option)
     option = command(sweep, ("SWEEP", "a TOML file; data/sweeps holds examples")).add_argument
     option("--out", type=_path, metavar="DIR", help="the sweep's folder (default runs/sweeps/NAME)")

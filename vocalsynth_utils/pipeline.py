@@ -106,7 +106,7 @@ def reference(run, dataset):
     return described
 
 
-def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame=None):
+def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame=None, ears=False):
     """Generate from a run and measure everything, beside what its training knows of its losses.
 
     Parameters
@@ -118,6 +118,8 @@ def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame
     seconds : float
     seed, temperature, on_frame
         See `generation.generate`.
+    ears : bool
+        Add what `evaluation.ears` hears, which takes minutes.
 
     Returns
     -------
@@ -125,6 +127,8 @@ def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame
         As `evaluation.evaluate`, with ``generation_x_real_time`` and what result.json says.
     generated : float32 array of shape (n_samples,)
     """
+    if ears:
+        evaluation.ears.check()  # before anything that takes its time
     dataset = dataset or own_dataset(run)
     recipe, started = run.recipe, time.monotonic()
     frames = generation.primer_frames(run, dataset, "valid", min(PRIMER_FRAMES, dataset.n_frames("valid")))
@@ -132,6 +136,8 @@ def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame
     speed = seconds / (time.monotonic() - started)
     voice = reference(run, dataset)
     result = evaluation.evaluate(voice, generated, recipe.frame_length if recipe.is_raw else None)
-    ceilings = evaluation.ceilings(voice, dataset.signal("test"))
-    result.update({f"fd_{name}": value for name, value in ceilings.items()})
+    train, test = dataset.signal("train"), dataset.signal("test")
+    result |= evaluation.ceilings(voice, test)
+    if ears:
+        result |= evaluation.ears.listen(train, test, generated, recipe.sample_rate, evaluation.codec_of(recipe))
     return {**result, "generation_x_real_time": speed, **(run.result() or {})}, generated

@@ -3,9 +3,29 @@
 A teacher-forced loss says nothing about free running: networks of equal loss die to a constant or live on.  Level and
 spectrum alone cannot tell a voice from a loop.  So several measures stand side by side, each with the figures of real
 voice, of the codec and of plain failures.  `reference` describes a voice, `evaluate` measures signals against it.
+
+A measure that is tuned to no longer says how it sounds.  Calibration and rejection set those of `TUNED`; those of
+`INDEPENDENT`, of how sounds follow each other and move, took no part in either; nor did `ears`, which others made.
 """
 
-from .evaluator import ceilings, codec_of, evaluate, reference, standard_timbre
+from . import ears
+from .evaluator import TUNED, ceilings, codec_of, evaluate, independent_of, order, reference, standard_timbre
+from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
+from .table import table
 
-__all__ = ["ceilings", "codec_of", "evaluate", "load_reference", "reference", "save_reference", "standard_timbre"]
+__all__ = [
+    "INDEPENDENT",
+    "TUNED",
+    "ceilings",
+    "codec_of",
+    "ears",
+    "evaluate",
+    "independent_of",
+    "load_reference",
+    "order",
+    "reference",
+    "save_reference",
+    "standard_timbre",
+    "table",
+]

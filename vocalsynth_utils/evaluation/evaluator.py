@@ -6,12 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import features
-from . import descriptors, measures
+from . import descriptors, independent, measures
 from .descriptors import STATISTICS
+from .independent import Heard
 from .measures import Gaussian, frechet, segment_rows, within
 
 SNIPPET_SECONDS = 0.05  # of the shuffled ceiling
 SAME_PITCH = 50 / 1200  # octaves
+TUNED = ("survival_s", "ok", "outside", "fd", "spectrum_db", "voiced_share")  # what calibration and rejection set
 
 
 class Described(NamedTuple):
@@ -35,6 +37,7 @@ class Reference(NamedTuple):
     heldout: Gaussian  # of the held-out part's timbre, standardised
     spectrum: np.ndarray  # (40,) dB, its long-term spectrum
     roughness: float  # of its melody
+    heard: Heard  # by the independent measures
     figures: dict  # of real voice, and of the codec: what stands in every result
 
 
@@ -99,14 +102,16 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
     mean, scale = trained.timbre.mean(axis=0), trained.timbre.std(axis=0) + 1e-6
     known, target = ((described.timbre - mean) / scale for described in (trained, held))
     rows, gaussian, region = segment_rows(known), Gaussian.of(target), measures.acceptance_region(trained.windows)
+    heard, apart = independent.learn((trained.bands, known), (held.bands, target))
     codec = {}
     if resynthesise is not None:
         some = train[: int(calibrate_seconds * sr)]
         coded, through = (describe(_in_units(resynthesise(y), std), sr) for y in (heldout, some))
         through = measures.acceptance_region(through.windows)
         region = np.stack([np.minimum(region[0], through[0]), np.maximum(region[1], through[1])])
-        codec["fd_codec"] = frechet(gaussian, (coded.timbre - mean) / scale)
-        codec["ok_codec"] = float(within(region, coded.windows).mean())
+        timbre = (coded.timbre - mean) / scale
+        codec = {"fd": frechet(gaussian, timbre), "ok": float(within(region, coded.windows).mean())}
+        codec |= independent.figures(heard, coded.bands, timbre)
     near = measures.novelty(rows, segment_rows(target))
     figures = {
         "ok_real": float(within(region, held.windows).mean()),
@@ -114,31 +119,79 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
         "novelty_heldout": float(np.median(near)),
         "novelty_lowest_heldout": float(np.quantile(near, 0.05)),
         "repetition_real": measures.repetition(segment_rows(target)),
-        **{f"{name}_real": value for name, value in _of_pitch(held.f0, descriptors.second_pitch(heldout, sr)).items()},
-        **codec,
+        **named("real", {**_of_pitch(held.f0, descriptors.second_pitch(heldout, sr)), **apart}),
+        **named("codec", codec),
     }
     spectrum, roughness = measures.long_term_spectrum(held.bands), measures.f0_roughness(held.f0)
-    return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, figures)
+    return Reference(sr, std, mean, scale, region, rows, gaussian, spectrum, roughness, heard, figures)
 
 
-def ceilings(ref, heldout, seed=0):
-    """Frechet distances of plain failures, made from the held-out voice (n_samples,): dict of str to float.
+def named(which, figures):
+    """Figures of the real voice, of the codec or of a failure under their names; they hold none of another."""
+    return {f"{name}_{which}": value for name, value in figures.items() if not name.endswith("_real")}
 
-    ``shuffled``: snippets of 50 ms, and what lies beyond is worse than confetti; ``white`` noise; ``silence``.
+
+def order(ref, y):
+    """Where a signal stands on the curve of order over variety, along which a temperature moves it.
+
+    Parameters
+    ----------
+    ref : Reference
+    y : float array of shape (n_samples,), full scale 1
+
+    Returns
+    -------
+    perplexity : float
+        Of its sound units, under the trigrams of the training part's.
+    repeated, repeated_real : float
+        Share of trigrams that occurred before in the same stretch, of it and of the held-out voice.  Perplexities are
+        compared where these two are the same: a loop has a low one, and repeats all.
+
+    Raises
+    ------
+    ValueError
+        When the signal cannot be measured.
     """
-    rng, n = np.random.default_rng(seed), int(SNIPPET_SECONDS * ref.sr)
-    snippets = np.array(heldout[: len(heldout) // n * n]).reshape(-1, n)
-    failures = {
-        "shuffled": rng.permutation(snippets).ravel(),
-        "white": rng.normal(0, ref.std, len(heldout)),
-        "silence": np.zeros(len(heldout)),
-    }
-    return {name: frechet(ref.heldout, standard_timbre(ref, y)) for name, y in failures.items()}
+    check(y, ref.sr, "y")
+    return independent.order(ref.heard, *_heard(ref, y))
+
+
+def independent_of(ref, y):
+    """The measures of `INDEPENDENT` alone of a signal (n_samples,), full scale 1: much quicker than all; dict."""
+    check(y, ref.sr, "y")
+    return independent.figures(ref.heard, *_heard(ref, y))
+
+
+def _heard(ref, y):
+    """Bands and standard timbre of a signal (n_samples,), full scale 1: (n_frames, 40) each."""
+    bands = descriptors.bands(_in_units(y, ref.std), ref.sr)
+    return bands, (descriptors.timbre(bands) - ref.mean) / ref.scale
+
+
+def shuffled(y, sr, rng):
+    """A signal's snippets of 50 ms in another order."""
+    n = int(SNIPPET_SECONDS * sr)
+    return rng.permutation(np.array(y[: len(y) // n * n]).reshape(-1, n)).ravel()
+
+
+def ceilings(ref, heldout, other=None, seed=0):
+    """Figures of plain failures, made from the held-out voice (n_samples,), as `evaluate` names them: dict of floats.
+
+    ``shuffled``: snippets of 50 ms, and what lies beyond is worse than confetti; ``other``: another speaker
+    (n_samples,), where one is given; of ``white`` noise and ``silence`` the Frechet distance alone.
+    """
+    rng = np.random.default_rng(seed)
+    failures = {"shuffled": shuffled(heldout, ref.sr, rng)} | ({} if other is None else {"other": other})
+    plain = {"white": rng.normal(0, ref.std, len(heldout)), "silence": np.zeros(len(heldout))}
+    result = {f"fd_{name}": frechet(ref.heldout, standard_timbre(ref, y)) for name, y in {**failures, **plain}.items()}
+    for name, y in failures.items():
+        result |= named(name, independent_of(ref, y))
+    return result
 
 
 def standard_timbre(ref, y):
     """Timbre of a signal (n_samples,), full scale 1, in units of the training voice's own spread: (n_frames, 40)."""
-    return (descriptors.timbre(descriptors.bands((y / ref.std).astype(np.float32), ref.sr)) - ref.mean) / ref.scale
+    return _heard(ref, y)[1]
 
 
 def evaluate(ref, generated, frame_length=None):
@@ -160,6 +213,9 @@ def evaluate(ref, generated, frame_length=None):
         median and 5 % quantile of the distance of half-second segments to the nearest of the training voice;
         ``repetition``: the same distance to the signal's own last 30 s; ``f0_roughness_ratio``: melody's steps over
         the held-out voice's; ``voiced_share``; and ``..._real``, ``..._codec``, ``..._heldout`` for comparison.
+        What took no part in calibration or rejection: ``unit_perplexity``, how little the order of its sounds is
+        foreseen, to be read where ``repeated_units``, the share of their trigrams that recur, is the voice's own;
+        ``modulation``: distance of rhythm; ``two_sample``: how often half seconds are told from the held-out voice's.
 
     Raises
     ------
@@ -189,6 +245,7 @@ def evaluate(ref, generated, frame_length=None):
         "f0_roughness_ratio": measures.f0_roughness(made.f0) / ref.roughness if ref.roughness else float("nan"),
         **_of_pitch(made.f0, descriptors.second_pitch(generated, ref.sr)),
         **ref.figures,
+        **independent.figures(ref.heard, made.bands, timbre),
     }
     if frame_length:
         result["boundary_clicks"] = measures.boundary_clicks(generated, frame_length)

@@ -5,9 +5,10 @@ import os
 from .. import storage
 from ..runs import checkpoints
 from .evaluator import Reference
+from .independent import Heard
 from .measures import Gaussian
 
-VERSION = 3  # said where a checkpoint says its epoch
+VERSION = 4  # said where a checkpoint says its epoch
 PLAIN = ("sr", "std", "roughness", "figures")  # of a Reference; all else is arrays
 
 
@@ -16,7 +17,8 @@ def save_reference(path, reference):
     arrays = reference._asdict()
     meta = {name: arrays.pop(name) for name in PLAIN}
     mean, covariance = arrays.pop("heldout")
-    arrays.update(heldout_mean=mean, heldout_covariance=covariance)
+    heard = {f"heard_{name}": array for name, array in arrays.pop("heard")._asdict().items()}
+    arrays.update(heldout_mean=mean, heldout_covariance=covariance, **heard)
     with storage.atomic(path, "wb") as file:
         checkpoints.write(file, arrays, {"epoch": VERSION, **meta})
 
@@ -29,6 +31,7 @@ def load_reference(path):
         if meta.pop("epoch") != VERSION:
             raise ValueError(f"it is not of version {VERSION}")
         heldout = Gaussian(arrays.pop("heldout_mean"), arrays.pop("heldout_covariance"))
-        return Reference(heldout=heldout, **arrays, **meta)
+        heard = Heard(*(arrays.pop(f"heard_{name}") for name in Heard._fields))
+        return Reference(heldout=heldout, heard=heard, **arrays, **meta)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no described voice ({error}); remove it, and describe it again") from None

@@ -1,0 +1,26 @@
+"""The figures of `evaluate` as text: those that generation is tuned to and those that took no part stand apart."""
+
+from .ears import EARS
+from .evaluator import TUNED
+from .independent import INDEPENDENT
+
+GROUPS = {"tuned to, by calibration or rejection:": TUNED, "took no part in either:": INDEPENDENT + EARS}
+
+
+def table(result):
+    """A result as lines under the headings of `GROUPS`, and what belongs to none of them last: str."""
+    rest, lines = dict(result), []
+    for heading, names in GROUPS.items():
+        of_it = [key for key in rest if any(f"{key}_".startswith(f"{name}_") for name in names)]
+        lines += [heading, *(_line(key, rest.pop(key)) for key in of_it), ""]
+    return "\n".join([*lines, "besides:", *(_line(*item) for item in rest.items())])
+
+
+def _line(name, value):
+    if isinstance(value, float):
+        value = f"{value:.4g}"
+    elif isinstance(value, list):
+        value = " ".join(f"{v:.3g}" for v in value)
+    elif isinstance(value, dict):
+        value = ", ".join(f"{k} {v:.4g}" for k, v in value.items())
+    return f"  {name:<26}{value}"
