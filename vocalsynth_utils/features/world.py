@@ -13,8 +13,7 @@ from .pitch import F0_CEIL, F0_FLOOR, RATE, ROW_SECONDS, mains_hum, track, witho
 D4C_THRESHOLD = 0.0
 LEAST_VOICED, MUCH_HUM = 0.1, 0.003  # share of a voice's rows; of its level, that is worth a word
 F0_DEFAULT = 150.0  # Hz, held when a recording has no voiced frame at all
-
-N_ENVELOPE = 60   # coefficients of the spectral envelope; 40 or all of them measure no better
+N_ENVELOPE = 60  # coefficients of the spectral envelope: of 24 the codec is heard, of 60 hardly
 LOG_F0, VOICING, APERIODICITY = 0, 1, 2  # columns of a WORLD row, the last in dB; the coded log envelope follows
 
 
