@@ -28,7 +28,7 @@ BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache ho
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
 FILES = ("dataset.json", "signal.npy", "rows.npy")
 LEVEL_SAMPLES = 1 << 20  # of a recording that its level is taken from
-ANALYSIS = 2  # goes up when the same recording would give other rows
+ANALYSIS = 3  # goes up when the same recording would give other rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ rows together: the units whose summed squared distance is least, with a price on
 H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised dynamic programming" (2022).
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +16,14 @@ from ..features import N_ENVELOPE, VOICING
 
 SMOOTHED = 0.045  # s, over which rows are averaged: a unit is no single glottal pulse
 N_ROWS, N_ITERATIONS = 20_000, 15  # that the centres are found from, and how often they are moved
-LOW, HIGH = slice(0, 4), slice(12, 24)  # coefficients of the envelope that count for more, and for less
-WEIGHTS = {"low": 1.5, "high": 0.7, "beyond": 0.0, "voicing": 0.9}
-
+# of the envelope's first coefficients, in units of their spread, and of voicing: the broad shape tells sounds apart
+WEIGHTS = np.repeat([1.5, 1.0, 0.7, 0.9], [4, 8, 12, 1]).astype(np.float32)
+N_DESCRIBED = len(WEIGHTS)  # numbers that a row is compared by
 CHANGE = 16.0  # the price of a change, in squared distance
+OTHER_CHANGES = 10.0, 24.0  # at which the training part is read too: the same sounds in finer and in coarser text
+VOICED, UNVOICED, VOWELS = "mnlrwyvzjbdg", "hfsxcpkt", "uoaei"  # of the units' names
 N_LENGTHS = 24  # frames of the longest run; what goes on for longer is several
 N_CHUNKS, CHUNK = 32, 2048  # read side by side, and their rows: what memory that takes
-N_DESCRIBED = N_ENVELOPE + 1  # numbers that a row is compared by
 N_GIVEN, N_TEXT = 5, 2  # columns of a step beyond its frame: of its place in the text, and of a run of the text
 
 
@@ -30,6 +32,22 @@ class Runs(NamedTuple):
 
     units: np.ndarray
     lengths: np.ndarray
+
+    @classmethod
+    def parse(cls, text, names):
+        """Those that ``"ma5 so3 ma4"`` says, by the `names` of units; ValueError on what is none."""
+        words = [re.fullmatch(r"([a-z]+)(\d+)", word) for word in text.split()]
+        known = [word and word[1] in names and 1 <= int(word[2]) <= N_LENGTHS for word in words]
+        if not all(known) or not words:
+            wrong = repr(text.split()[known.index(False)]) if words else "an empty text"
+            said = f"a unit's name and 1 to {N_LENGTHS} frames"
+            raise ValueError(f"{wrong} is no run; write {said}, as in {names[0]}5 {names[-1]}3")
+        units, lengths = zip(*((names.index(word[1]), int(word[2])) for word in words))
+        return cls(np.array(units), np.array(lengths))
+
+    def text(self, names):
+        """The runs as text, the inverse of `parse`: each unit's name and how many frames it lasts."""
+        return " ".join(f"{names[unit]}{length}" for unit, length in zip(self.units, self.lengths))
 
     @property
     def n_frames(self):
@@ -71,7 +89,24 @@ class Centres(NamedTuple):
         centres, _ = kmeans2(known.astype(np.float64), n_units, iter=N_ITERATIONS, minit="++", rng=rng)
         return cls(centres.astype(np.float32))
 
-    def label(self, described):
+    @property
+    def names(self):
+        """A syllable for each unit, list of str: the first letters tell voiced from unvoiced, and soft from loud.
+
+        m, n, l ... are voiced, h, f, s ... are not, each from soft to loud; from u to i they grow brighter.
+        """
+        level, brightness, voicing = self.centres[:, 0], -self.centres[:, 1], self.centres[:, -1]
+        found = [""] * len(self.centres)
+        for letters, these in (VOICED, voicing > 0), (UNVOICED, voicing <= 0):
+            by_level = np.flatnonzero(these)[np.argsort(level[these], kind="stable")]
+            for row in range(0, len(by_level), len(VOWELS)):
+                units, onset = by_level[row : row + len(VOWELS)], row // len(VOWELS)
+                onset = letters[onset % len(letters)] * (1 + onset // len(letters))
+                for unit, vowel in zip(units[np.argsort(brightness[units], kind="stable")], VOWELS):
+                    found[unit] = onset + vowel
+        return found
+
+    def label(self, described, price=CHANGE):
         """The unit of each row, (n_rows,), by least distance and fewest changes; rows from `describe`."""
         n = len(described)
         n_steps = -(-n // N_CHUNKS)
@@ -84,7 +119,7 @@ class Centres(NamedTuple):
             distance = length - 2 * x[t] @ self.centres.T  # (n_chunks, n_units), but for the row's own square
             if t:
                 best[t] = cost.argmin(axis=1)
-                change = cost[np.arange(N_CHUNKS), best[t]] + CHANGE
+                change = cost[np.arange(N_CHUNKS), best[t]] + price
                 came_from[t] = change[:, None] < cost
                 distance = distance + np.minimum(cost, change[:, None])
             cost = distance
@@ -107,9 +142,7 @@ def describe(X, width):
     Envelope and voicing, averaged over `width` rows, weighted.
     """
     first = X.shape[1] - N_ENVELOPE
-    weights = np.full(N_ENVELOPE, WEIGHTS["beyond"])
-    weights[: HIGH.start], weights[LOW], weights[HIGH] = 1, WEIGHTS["low"], WEIGHTS["high"]
-    heard = np.concatenate([X[:, first:] * weights, X[:, VOICING : VOICING + 1] * WEIGHTS["voicing"]], axis=1)
+    heard = np.concatenate([X[:, first : first + N_DESCRIBED - 1], X[:, VOICING : VOICING + 1]], axis=1) * WEIGHTS
     half = width // 2
     total = np.cumsum(np.pad(heard, ((half + 1, half), (0, 0)), mode="edge"), axis=0, dtype=np.float64)
     return ((total[2 * half + 1 :] - total[: -2 * half - 1]) / (2 * half + 1)).astype(np.float32)
@@ -142,14 +175,19 @@ class Labelled:
     """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a run of the text.
 
     All else is the dataset's.  The runs of a sequence's steps are as many from its beginning on, and so go on for
-    longer than its frames; where a part ends they go on at its beginning.
+    longer than its frames; where a part ends they go on at its beginning.  `runs` are those of each part.
     """
 
     def __init__(self, dataset, centres):
-        self._dataset, self.runs, self._firsts = dataset, {}, {}
-        for split, part in dataset.ranges.items():
-            units = np.concatenate([centres.label(_described(dataset, *piece)) for piece in _pieces(*part)])
-            self.runs[split], self._firsts[split] = as_runs(units, dataset.rows_per_frame)
+        self._dataset = dataset
+        self._read = {split: [self._text(centres, *part, CHANGE)] for split, part in dataset.ranges.items()}
+        self._read["train"] += [self._text(centres, *dataset.ranges["train"], price) for price in OTHER_CHANGES]
+        self.runs = {split: texts[0][0] for split, texts in self._read.items()}
+
+    def _text(self, centres, first, end, price):
+        """The `Runs` of a stretch of rows, and the first row of each, with the end."""
+        units = [centres.label(_described(self._dataset, *piece), price) for piece in _pieces(first, end)]
+        return as_runs(np.concatenate(units), self._dataset.rows_per_frame)
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)
@@ -162,7 +200,7 @@ class Labelled:
         X[:, :, :width] = frames
         for sequence, start in zip(X[:, :, width:], starts):
             split = next(name for name, (first, end) in self.ranges.items() if first <= start < end)
-            runs, firsts = self.runs[split], self._firsts[split]
+            runs, firsts = self._read[split][start % len(self._read[split])]
             row = start - self.ranges[split][0] + self.rows_per_frame * np.arange(n_steps)
             which = np.searchsorted(firsts, row, side="right") - 1
             length = firsts[which + 1] - firsts[which]

@@ -37,15 +37,17 @@ def can_sample(network):
     return isinstance(network.head, losses.WorldHead) and fused
 
 
-def hooks(run, network):
+def hooks(run, network, text=None):
     """What `generation.generate` is given for a run of WORLD frames, by name: network, sampler and level.
 
     Parameters
     ----------
     run : runs.Run
     network : model.Network
+    text : units.Runs, optional
+        Said by a run of two levels, in place of what its language model says.
     """
-    sampler = functools.partial(text_frames, recipe=run.recipe) if run.recipe.has_text else world_frames
+    sampler = functools.partial(text_frames, recipe=run.recipe, text=text) if run.recipe.has_text else world_frames
     return {"network": network, "sampler": sampler, "level": run.level}
 
 
@@ -61,13 +63,13 @@ def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None
 def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, *, recipe, text=None):
     """As `world_frames`, of two levels: text that goes on, and frames given it; the temperature is that of the text.
 
-    `text` gives runs, (unit, length), to be said after the primer; by default the language model says them.
+    `text` are `units.Runs` to be said after the primer; by default the language model says them.
     """
     language, draws = network.language, generation.Draws(network.head, seed)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
-    text = text or units.say(language, read, np.random.default_rng([seed, 1]), temperature)
+    saying = zip(*text) if text else units.say(language, read, np.random.default_rng([seed, 1]), temperature)
     sampler, step = None, generation.compile_chains(network, limits=limits)
-    for given in units.blocks(text, read):
+    for given in units.blocks(saying, read):
         given = given[:n_frames]
         n_frames -= len(given)
         if sampler is None:  # a step hears the frame before, and what its own is given
