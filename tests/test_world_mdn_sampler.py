@@ -6,7 +6,7 @@ import pytest
 from vocalsynth_utils import features, generation, model, recipes
 from vocalsynth_utils.fused import native
 from vocalsynth_utils.preprocessing import Scaling
-from vocalsynth_utils.world_mdn.sampler import Sampler, WorldSampler, can_sample, take, world_frames, world_sampler
+from vocalsynth_utils.world_mdn.sampler import Sampler, WorldSampler, can_sample, take, world_frames
 
 pytestmark = pytest.mark.skipif(
     native.unavailable() is not None, reason=f"the library is not built: {native.unavailable()}"
@@ -27,7 +27,7 @@ def network_of(**changes):
     """A network whose every parameter is random, so that each matters, and small, so that rounding does not grow."""
     network, rng = model.build_network(WORLD.replace(**changes), N, SCALING), np.random.default_rng(1)
     for p in model.parameters(network).values():
-        p.set_value(rng.normal(0, 0.2, p.get_value().shape).astype(np.float32))
+        p.set_value(rng.normal(0, 0.12, p.get_value().shape).astype(np.float32))
     return network
 
 
@@ -106,6 +106,11 @@ def test_random_numbers_that_do_not_fit_are_refused(network):
         sampler.advance(np.zeros((1, 3, 4)), np.zeros((1, 3, 4)))
 
 
+def first_of(draws):
+    """The next numbers of each, for one frame: (n_chains, n_uniform) and (n_chains, n_normal)."""
+    return [v[:, 0] for v in take(draws, 1)]
+
+
 @pytest.fixture(scope="module", params=["fused", "lasagne"])
 def chains(request):
     """A network of either layer, its step, and the class that samples it."""
@@ -114,14 +119,18 @@ def chains(request):
     return network, generation.compile_chains(network), sampled_by
 
 
-def begun(network, step, primers, draws):
-    return world_sampler(network, step, primers, [v[:, 0] for v in take(draws, 1)])
+def begun(network, step, primers, uniform, normal):
+    """A sampler of chains primed together, of either class, and their first frames (n_chains, n_features)."""
+    frames, state = step(primers, None, uniform, normal)
+    if can_sample(network):
+        return WorldSampler(network, 1.0, None, frames, state), frames
+    return Sampler(step, frames, state), frames
 
 
 def test_a_chain_restored_goes_on_as_if_nothing_had_come_after(chains):
     network, step, sampled_by = chains
     draws = [generation.Draws(network.head, seed) for seed in (1, 2, 3)]
-    sampler, _ = begun(network, step, np.zeros((3, 3, N), np.float32), draws)
+    sampler, _ = begun(network, step, np.zeros((3, 3, N), np.float32), *first_of(draws))
     assert type(sampler) is sampled_by
     sampler.advance(*take(draws, 5))
     before, numbers, others, some = sampler.state(), take(draws, 9), take(draws, 9), [0, 2]
@@ -138,14 +147,14 @@ def test_a_chain_restored_goes_on_as_if_nothing_had_come_after(chains):
 def test_a_chain_reset_goes_on_as_one_begun_with_its_newest_frame(chains):
     network, step, _ = chains
     draws = [generation.Draws(network.head, seed) for seed in (1, 2)]
-    sampler, _ = begun(network, step, np.ones((2, 3, N), np.float32), draws)
+    sampler, _ = begun(network, step, np.ones((2, 3, N), np.float32), *first_of(draws))
     newest, numbers = sampler.advance(*take(draws, 5))[:, -1:], take(draws, 9)
     before = sampler.state()
     expected = sampler.advance(*numbers)
     sampler.restore(before)
     sampler.reset([1])
     drawn = sampler.advance(*numbers)
-    anew, first = world_sampler(network, step, newest[1:], [v[1:, 0] for v in numbers])
+    anew, first = begun(network, step, newest[1:], *(v[1:, 0] for v in numbers))
     following = anew.advance(*(v[1:, 1:] for v in numbers))
     assert np.allclose(drawn[1:], np.concatenate([first[:, None], following], axis=1), atol=1e-4)
     assert np.allclose(drawn[0], expected[0], atol=1e-5) and not np.allclose(drawn[1], expected[1], atol=1e-2)
@@ -156,9 +165,9 @@ def test_chains_begun_together_go_on_as_each_alone(network):
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)
     numbers = generation.random_numbers(rng, 3, network.head)
     later = take([generation.Draws(network.head, seed) for seed in range(3)], 40)
-    sampler, frames = world_sampler(network, step, primers, numbers)
+    sampler, frames = begun(network, step, primers, *numbers)
     drawn = sampler.advance(*later)
     for i in range(3):
-        alone, first = world_sampler(network, step, primers[i : i + 1], [v[i : i + 1] for v in numbers])
+        alone, first = begun(network, step, primers[i : i + 1], *(v[i : i + 1] for v in numbers))
         following = alone.advance(*(v[i : i + 1] for v in later))[0]
         assert np.allclose(first[0], frames[i], atol=1e-5) and np.allclose(following, drawn[i], atol=1e-3)
