@@ -162,7 +162,7 @@ def conditioned(source, vocabulary, n_features, noise):
 def blocks(text, primer, least=64):
     """`Runs` of text that goes on, with what comes before and after each, `least` runs at a time.
 
-    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it.
+    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it, or for the end.
     """
     before, waiting = primer.units[-1], []
     for run in text:
@@ -172,3 +172,5 @@ def blocks(text, primer, least=64):
             units, lengths = (np.array(v) for v in zip(*said))
             yield Runs(units, lengths).given(before, last[0])
             before, waiting = units[-1], [last]
+    if waiting:
+        yield Runs(*(np.array(v) for v in zip(*waiting))).given(before)
