@@ -468,3 +468,33 @@ def test_the_gradients_of_two_levels_are_clipped_apart(training_data):
     for level, values in zip(levels, before):
         steps = [v.get_value().astype(float) - value for v, value in zip(level, values)]
         assert np.sqrt(sum(np.square(step).sum() for step in steps)) == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_result_is_of_the_parameters_that_are_kept(compiled, training_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "compile_trainer", compiled)
+    rows = list(training.train(NOISY, training_data, tmp_path / "run"))
+    text, result = [row["valid_text_loss"] for row in rows], runs.open_run(tmp_path / "run").result()
+    assert result["best_epoch"] == len(rows) and min(text) < text[-1]  # of the frames the last, of the text the best
+    kept = rows[-1]["valid_loss"] - text[-1] + min(text)
+    assert result["valid_loss"] == pytest.approx(kept, abs=1e-4) and np.isfinite(result["test_loss"])
+
+
+@pytest.mark.slow
+def test_what_is_told_of_clipping_is_of_each_level_by_itself(labelled):
+    recipe = TINY.replace(vocabulary=7, max_norm=1.0)
+    network = model.build_network(recipe, WIDTH)
+    X = labelled.batch([0, 100, 200, 300], 12)
+    probe = training.diagnostics.compile_probe(network, recipe)
+    gradients, _ = probe(X)
+    norm = {
+        above: np.sqrt(sum((g**2).sum() for name, g in gradients.items() if name.startswith("language.") == above))
+        for above in (True, False)
+    }
+    assert norm[True] < norm[False]
+    for max_norm, share in ((0.9 * norm[True], 1.0), (1.1 * norm[True], 0.5), (1.01 * norm[False], 0.0)):
+        probe = training.diagnostics.compile_probe(network, recipe.replace(max_norm=float(max_norm)))
+        told = training.diagnostics.training_diagnostics(recipe, probe, [X])
+        assert told["norm_clipped"] == share and told["gradient_norm"] == pytest.approx(
+            np.hypot(*norm.values()), rel=1e-4
+        )
