@@ -77,7 +77,7 @@ def compiled():
         if key not in made:
             trainer = real(recipe, n_features, scaling)
             functions = filter(None, (trainer.train, trainer.valid, trainer.emit))
-            shared = {v for function in functions for v in function.get_shared()}
+            shared = {v for function in functions for v in function.get_shared()} | set(trainer.variables.values())
             made[key] = trainer, [(v, v.get_value()) for v in shared]
         trainer, values = made[key]
         for variable, value in values:

@@ -72,7 +72,7 @@ def test_dataset_loads_as_it_was_prepared(data):
 
 
 def test_world_rows_are_split_before_they_are_analysed(voice, world):
-    assert world.rows.shape == (4000, 27) and world.rows_per_frame == 3
+    assert world.rows.shape == (4000, 63) and world.rows_per_frame == 3
     assert world.ranges == {"train": (0, 3200), "valid": (3200, 3600), "test": (3600, 4000)}
     assert np.array_equal(np.concatenate([world.signal(s) for s in dataset.SPLITS]), audio.read(voice))
     X = world.batch(world.starts("train", 20), 20)
@@ -112,7 +112,7 @@ def test_linear_baseline_reaches_the_known_optimum_of_an_autoregression(tmp_path
 
 def test_features_have_baselines_too(world):
     losses = baselines.losses(world, 5)
-    assert losses["linear"] < losses["repeat"] < losses["mean"]
+    assert losses["linear"] < min(losses["repeat"], losses["mean"])
 
 
 @pytest.mark.parametrize(

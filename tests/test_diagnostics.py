@@ -49,7 +49,7 @@ def test_gradient_is_that_of_the_loss(made, X):
         moved = value.copy()
         moved[3] += sign * step
         bias.set_value(moved)
-        losses.append(float(net.valid(X)))
+        losses.append(float(net.valid(X).sum()))
     assert gradients["output.b"][3] == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-2)
 
 
@@ -57,7 +57,8 @@ def test_gradient_norm_and_the_share_of_batches_that_max_norm_cuts(made, X):
     net = made(TWO_LAYERS)
     probe = diagnostics.compile_probe(net.network, TWO_LAYERS)
     norms = [np.sqrt(sum((g.astype(float) ** 2).sum() for g in probe(batch)[0].values())) for batch in (X, 3 * X)]
-    found = diagnostics.training_diagnostics(TWO_LAYERS.replace(max_norm=float(np.mean(norms))), probe, [X, 3 * X])
+    bounded = TWO_LAYERS.replace(max_norm=float(np.mean(norms)))
+    found = diagnostics.training_diagnostics(bounded, diagnostics.compile_probe(net.network, bounded), [X, 3 * X])
     assert found["gradient_norm"] == pytest.approx(np.mean(norms)) and found["norm_clipped"] == 0.5
     assert "norm_clipped" not in diagnostics.training_diagnostics(TWO_LAYERS, probe, [X])
     with pytest.raises(ValueError, match="no batch"):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from vocalsynth_utils import audio, dataset, generation, model, runs, synthetic, training
+from vocalsynth_utils import audio, dataset, generation, model, pipeline, runs, synthetic, training
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.fused import layers
 from vocalsynth_utils.recipes import RECIPES, Recipe
@@ -22,6 +22,8 @@ BASE = TINY.replace(n_units=(6,), epsilon=1e-6)
 MIXTURE = BASE.replace(loss="mixture", n_mixtures=1)
 SPECTRAL = dict(features="logmel", frame_length=200, scaling="standardise", loss="residual-mixture", n_mixtures=1)
 WANDERING = BASE.replace(**SPECTRAL, n_epochs=1)
+WORLD = dict(features="world", frame_length=240, scaling="standardise", loss="world", n_mixtures=1, n_steps=6)
+TEXT = BASE.replace(**WORLD, n_batch=4, vocabulary=4, language_units=5)
 PATIENT = BASE.replace(n_epochs=6, learning_rate=1e-30)  # each epoch is like the first
 
 # field: base, other values, what differs of: data, batches, network, log, parameters, best, audio, files
@@ -43,6 +45,9 @@ EFFECTS = {
     "nonlinearity": (BASE, dict(nonlinearity="rectify"), {"log", "parameters", "audio"}),
     "input_noise": (BASE, dict(input_noise=0.5), {"log", "parameters", "audio"}),
     "input_dropout": (BASE, dict(input_dropout=0.5), {"log", "parameters", "audio"}),
+    "vocabulary": (TEXT, dict(vocabulary=5), {"network", "log", "audio"}),
+    "language_units": (TEXT, dict(language_units=6), {"network", "log", "audio"}),
+    "language_dropout": (TEXT, dict(language_dropout=0.5), {"log", "parameters"}),
     "p_teacher": (BASE, dict(p_teacher=0.0), {"log", "parameters", "audio"}),
     "free_steps": (BASE, dict(free_steps=4), {"log", "parameters", "audio"}),
     "loss": (MIXTURE, dict(loss="residual-mixture"), {"log", "parameters", "audio"}),
@@ -69,6 +74,9 @@ STAYS = {  # what a field must leave alone
     "purpose": {"data", "batches", "network", "log", "parameters", "best", "audio"},
     "lstm": {"data", "batches", "network"},
     "nonlinearity": {"data", "batches", "network"},
+    "vocabulary": {"data", "batches"},
+    "language_units": {"data", "batches"},
+    "language_dropout": {"data", "batches", "network"},
     "seed": {"data", "network"},
     "n_epochs": {"data", "batches", "network"},
     "patience": {"data", "batches", "network", "best"},
@@ -110,7 +118,7 @@ def trained(recipe, folder, here, compile_trainer):
         "log": [{k: v for k, v in row.items() if k not in ("duration", "cpu_seconds")} for row in rows],
         "parameters": {k: v.tobytes() for k, v in parameters.items()},
         "best": best["epoch"],
-        "audio": generation.generate(run, 0.05, primer).tobytes(),
+        "audio": pipeline.generate(run, 0.05, primer).tobytes(),
         "files": json.loads((here / "run" / "recipe.json").read_text())["recipe"],
     }
 

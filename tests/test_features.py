@@ -25,7 +25,7 @@ def steps(rows, r):
 
 
 @pytest.mark.parametrize(
-    "name, width, row", [("raw", 240, 1), ("fft", 240, 240), ("world", 27, 80), ("logmel", 64, 240)]
+    "name, width, row", [("raw", 240, 1), ("fft", 240, 240), ("world", 63, 80), ("logmel", 64, 240)]
 )
 def test_width_and_row_length(name, width, row, song):
     r = recipe(name)
@@ -97,14 +97,14 @@ def test_world_resynthesis_loses_no_voice(song):
 
 
 def test_finer_frames_lie_on_lines_and_keep_voicing_where_it_was():
-    frames = np.zeros((4, 27))
+    frames = np.zeros((4, 63))
     frames[:, features.LOG_F0], frames[:, features.VOICING], frames[:, 10] = (
         (5, 5.3, 5.3, 5.3),
         (1, 1, 0, 0),
         (0, 3, 6, 6),
     )
     rows = world.finer(frames, 3)
-    assert rows.shape == (12, 27) and np.array_equal(rows[::3], frames)
+    assert rows.shape == (12, 63) and np.array_equal(rows[::3], frames)
     assert rows[:, 10] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6])
     assert rows[:3, features.LOG_F0] == pytest.approx([5, 5.1, 5.2])
     assert rows[:, features.VOICING].tolist() == [1] * 5 + [0] * 7
@@ -176,10 +176,10 @@ def test_wrong_arrays_are_named():
         features.encode(np.zeros(100, np.float32), recipe("world"))
     with pytest.raises(ValueError, match="NaN"):
         features.encode(np.full(16000, np.nan, np.float32), recipe("world"))
-    with pytest.raises(ValueError, match=r"\(n_frames, 27\)"):
-        features.decode(np.zeros((5, 26)), recipe("world"))
+    with pytest.raises(ValueError, match=r"\(n_frames, 63\)"):
+        features.decode(np.zeros((5, 62)), recipe("world"))
     with pytest.raises(ValueError, match="blown up"):
-        features.decode(np.full((5, 27), np.inf), recipe("world"))
+        features.decode(np.full((5, 63), np.inf), recipe("world"))
 
 
 def test_mel_filters_overlap_to_a_constant():

@@ -6,25 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
-from hostile_files import WORLD
+from hostile_files import SMALL, WORLD
 from killing import ended
 from tiny import SETTINGS, TINY
 
 from vocalsynth_utils import audio, evaluation, generation, pipeline, runs, synthetic, training, world_mdn
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.world_mdn import calibration
 
-WORLD_SETTINGS = [f"--set={name}={getattr(WORLD, name)}" for name in ("n_steps", "n_mixtures", "n_batch", "n_epochs")]
-WORLD_SETTINGS += [f"--set=batches_per_epoch={WORLD.batches_per_epoch}", f"--set=n_units={WORLD.n_units[0]}"]
+WORLD_SETTINGS = [f"--set={name}={value[0] if name == 'n_units' else value}" for name, value in SMALL.items()]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_chains(compiled):
-    """Calibration of two chains of some seconds: it is to be done, not well done."""
+def compiled_once(compiled):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "compile_trainer", compiled)
-        for name, value in {"N_CHAINS": 2, "SECONDS": 6, "FIRST_SECONDS": 3, "SOUND_SECONDS": 1}.items():
-            patch.setattr(calibration, name, value)
         yield
 
 
@@ -35,7 +30,7 @@ def voice(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def world(voice):
-    """The folder of a run of WORLD frames, trained and calibrated; tests leave it as it is."""
+    """The folder of a run of two levels; tests leave it as it is."""
     folder = voice.parent / "world"
     list(pipeline.train(WORLD, pipeline.prepare(WORLD, voice, folder), folder))
     return folder
@@ -54,11 +49,10 @@ def test_the_command_line_trains_as_the_pipeline_does(tiny_run, tiny_recording, 
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_and_calibrates_as_the_pipeline_does(world, voice):
+def test_the_command_line_trains_two_levels_as_the_pipeline_does(world, voice):
     other = voice.parent / "other"
-    assert main(["train", "world-mdn", "--data", str(voice), "--run", str(other), *WORLD_SETTINGS]) == 0
+    assert main(["train", "world-units", "--data", str(voice), "--run", str(other), *WORLD_SETTINGS]) == 0
     assert ended(other) == ended(world)
-    assert (other / "calibration.json").read_bytes() == (world / "calibration.json").read_bytes()
     for name in ("signal.npy", "rows.npy"):  # nor has it analysed the recording again
         assert (other / "dataset" / name).samefile(world / "dataset" / name)
 
@@ -84,29 +78,22 @@ def test_pieces_are_what_generating_at_once_gives(world):
 
 
 @pytest.mark.slow
-def test_rejection_and_post_filter_each_switch_off(world):
+def test_a_run_of_world_frames_is_generated_from_with_its_sampler_at_the_recordings_level(world, voice):
     run = runs.open_run(world)
-    frames = pipeline.primer(run)
-    made = {
-        (reject, filtered): pipeline.generate(run, 1.0, frames, reject=reject, filtered=filtered)
-        for reject in (True, False)
-        for filtered in (True, False)
-    }
-    assert np.array_equal(made[True, True], pipeline.generate(run, 1.0, frames))
-    sounds = list(made.values())
-    assert not any(np.array_equal(a, b) for i, a in enumerate(sounds) for b in sounds[:i])
-    network = generation.load_network(run)
-    bare = world_mdn.hooks(run, network, reject=False, filtered=False)
-    assert bare.pop("postfilter") is None
-    assert np.array_equal(made[False, False], generation.generate(run, 1.0, frames, **bare))
+    frames, network = pipeline.primer(run), generation.load_network(run)
+    hooks = world_mdn.hooks(run, network)
+    y = pipeline.generate(run, 1.0, frames)
+    assert np.array_equal(y, generation.generate(run, 1.0, frames, **hooks))
+    recorded = audio.read(voice)[: 16 * 16000]  # the training part
+    assert hooks["level"] == run.level == pytest.approx(20 * np.log10(np.std(recorded)), abs=0.01)
+    quieter = generation.generate(run, 1.0, frames, **{**hooks, "level": run.level - 30})
+    assert np.std(quieter) < 0.5 * np.std(y)
 
 
-def test_a_run_of_samples_has_nothing_to_switch_off(tiny_run):
+def test_a_run_of_samples_is_generated_from_without_more(tiny_run):
     run = runs.open_run(tiny_run)
     frames = pipeline.primer(run)
-    plain = pipeline.generate(run, 0.1, frames, reject=False, filtered=False)
-    assert np.array_equal(plain, pipeline.generate(run, 0.1, frames))
-    assert np.array_equal(plain, generation.generate(run, 0.1, frames))
+    assert np.array_equal(pipeline.generate(run, 0.1, frames), generation.generate(run, 0.1, frames))
 
 
 @pytest.mark.slow
@@ -116,7 +103,7 @@ def test_a_primer_is_one_sequence_of_the_runs_own_dataset(world):
     assert data.folder == run.dataset_folder
     assert np.array_equal(pipeline.primer(run), data.sequence("valid", WORLD.n_steps))
     assert np.array_equal(pipeline.primer(run, "test", 7), data.sequence("test", 7))
-    assert pipeline.primer(run, "none").shape == (1, 27)
+    assert pipeline.primer(run, "none").shape == (1, 63)
 
 
 KNOWN = []  # the voice of `world`, once it is described
@@ -179,24 +166,6 @@ def test_where_nothing_can_be_written_a_voice_is_described_all_the_same(world_ru
     (data.folder / "reference.npz" / "of a folder").mkdir(parents=True)
     for n_times in (1, 2):
         assert pipeline.reference(world_run, data).sr == 16000 and len(described) == n_times
-
-
-@pytest.mark.slow
-def test_calibration_is_done_when_there_was_training_or_none_stands_there(world_run):
-    data = pipeline.prepare(WORLD, None, world_run.folder, resume=True)
-    path, stages = world_run.folder / "calibration.json", []
-
-    def go_on(n_epochs, **options):
-        stages.clear()
-        return len(list(pipeline.train(WORLD.replace(n_epochs=n_epochs), data, world_run.folder, True, **options)))
-
-    before = path.read_bytes()
-    assert go_on(1, on_stage=stages.append) == 0 and not stages and path.read_bytes() == before
-    assert go_on(2, on_stage=stages.append) == 1 and stages == ["calibration"] and path.read_bytes() != before
-    path.unlink()  # as if it had been killed before
-    assert go_on(2, on_stage=stages.append) == 0 and stages == ["calibration"] and path.exists()
-    path.unlink()
-    assert go_on(3, should_stop=lambda: True) == 0 and not path.exists()  # asked to stop, it does
 
 
 def test_preparing_takes_a_recording_a_dataset_or_the_built_in_voice(

@@ -10,6 +10,7 @@ from vocalsynth_utils import model, preprocessing
 from vocalsynth_utils.recipes import FAMILIES, RECIPES, Recipe, check_choice, get, parse_setting
 
 BUILT_IN_SAMPLES = 300 * 16000
+WORLD = dict(features="world", frame_length=240, scaling="standardise", loss="world", n_mixtures=2)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -22,7 +23,7 @@ def test_the_file_holds_the_experiments_as_they_were_run():
     """Field by field and in the same order as when they were written in Python; a changed experiment changes these."""
     recipes = [recipe.to_dict() for recipe in RECIPES.values()]
     lines = [(e.name, e.purpose, e.recorded, e.small is not None) for family in FAMILIES.values() for e in family]
-    digests = {"recipes": "cec360368c8f3e16", "families": "9ac193e054b56dd3", "lines": "73b2d34ea56b245a"}
+    digests = {"recipes": "145d4793436b0623", "families": "9ac193e054b56dd3", "lines": "d7dba47932cd5c34"}
     found = {"recipes": recipes, "families": list(FAMILIES), "lines": lines}
     assert {k: hashlib.sha256(json.dumps(v).encode()).hexdigest()[:16] for k, v in found.items()} == digests
 
@@ -87,7 +88,9 @@ def test_parameter_counts_on_record_are_computed_without_building(name, n_parame
         dict(lstm="lasagne"),
         dict(features="fft", loss="residual-mixture", n_mixtures=2),
         dict(features="logmel", scaling="standardise"),
-        dict(features="world", frame_length=240, scaling="standardise", loss="world", n_mixtures=2),
+        WORLD,
+        {**WORLD, "vocabulary": 9, "language_units": 7, "language_dropout": 0.2},
+        {**WORLD, "vocabulary": 2, "language_units": 1, "peepholes": False, "n_units": (5, 4)},
     ],
     ids=str,
 )
@@ -198,6 +201,37 @@ def test_settings_of_another_type_are_refused(text):
 )
 def test_bad_and_contradictory_values_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
+        get("2016").replace(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(vocabulary=1),
+        dict(vocabulary=-1),
+        dict(vocabulary=0),
+        dict(vocabulary=0, language_dropout=0.0),
+        dict(language_units=0),
+        dict(language_dropout=1.0),
+        dict(loss="mixture"),
+        dict(p_teacher=0.5),
+        dict(free_steps=3),
+        dict(stateful=True, batches_per_epoch=0),
+        dict(best_by="free_run"),
+    ],
+    ids=str,
+)
+def test_two_levels_refuse_what_does_nothing_to_them_or_breaks_them(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))) as raised:
+        get("world-units").replace(**changes)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 160
+
+
+@pytest.mark.parametrize("changes", [dict(language_units=3), dict(language_dropout=0.1), dict(vocabulary=5)], ids=str)
+def test_one_level_refuses_what_is_of_two(changes):
+    with pytest.raises(ValueError, match=f"(?s)^{next(iter(changes))}="):
+        get("world-mdn").replace(**changes)
+    with pytest.raises(ValueError, match=f"(?s)^{next(iter(changes))}="):
         get("2016").replace(**changes)
 
 

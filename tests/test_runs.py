@@ -299,7 +299,6 @@ def aged(folder):
     for name, names in (
         ("result.json", {"diagnostics": "health"}),
         ("evaluate.json", {"diagnostics": "health"}),
-        ("calibration.json", {"pause": "rest"}),
         ("dataset/dataset.json", {"limits": "bounds"}),
     ):
         values = renamed(json.loads((folder / name).read_text()), names)
@@ -317,7 +316,6 @@ def held(folder):
 
 
 def test_a_run_of_the_version_before_is_refused_until_it_is_converted_and_then_holds_the_same(tiny_run):
-    (tiny_run / "calibration.json").write_text(json.dumps({"pause": -35.5, "spans": None, "voicing": 0.0}))
     (tiny_run / "evaluate.json").write_text(json.dumps({"ok": 1.0, "diagnostics": {"gradient_norm": 1.0}}))
     before, log = held(tiny_run), (tiny_run / "log.csv").read_bytes()
     assert before["recipe.json"]["recipe"]["limits"] is True and "diagnostics" in before["result.json"]

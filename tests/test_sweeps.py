@@ -318,35 +318,27 @@ def test_the_table_says_what_the_runs_say(swept, capsys):
 
 
 @pytest.mark.slow
-def test_a_world_run_is_calibrated_once(tmp_path, here, monkeypatch):
-    """As `train` does; `test_world_mdn_calibration` says what a calibration is."""
-    calibrated = []
-
-    def calibrate(run, data):
-        calibrated.append((run.folder, data.limits is not None))
-        (run.folder / "calibration.json").write_text("{}")
-
-    monkeypatch.setattr(pipeline.world_mdn, "calibrate", calibrate)
+def test_a_run_of_two_levels_is_swept_as_any_other(tmp_path, here):
     path = write(
         tmp_path / "s.toml",
         """
-        recipe = "world-mdn"
+        recipe = "world-units"
         voice_seconds = 4
         epochs = 1
         [set]
         n_steps = 10
         n_batch = 2
+        n_units = [4]
+        language_units = 5
         batches_per_epoch = 2
         [grid]
-        n_units = [[4]]
+        vocabulary = [6, 4]
         """,
     )
-    sweep_it = ["sweep", str(path), "--out", str(tmp_path / "out"), "--scheduler", here]
-    assert main(sweep_it) == 0
-    (outcome,) = (tmp_path / "out").glob("runs/*/outcome.json")
-    assert calibrated == [(outcome.parent, True)]
-    outcome.unlink()  # as if it had been killed afterwards
-    assert main(sweep_it) == 0 and len(calibrated) == 1 and outcome.exists()
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--scheduler", here]) == 0
+    table = sweeps.read_table(tmp_path / "out" / "table.csv")
+    assert [int(row["vocabulary"]) for row in table] == [6, 4] and all(float(row[SCORE]) > 0 for row in table)
+    assert int(table[0]["n_parameters"]) > int(table[1]["n_parameters"])
 
 
 @pytest.mark.slow

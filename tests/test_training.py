@@ -91,9 +91,9 @@ def test_noise_and_dropout_are_on_in_training_and_off_in_validation(tiny_data, c
     for changes in (dict(input_noise=0.5), dict(input_dropout=0.5)):
         trainer = compiled(TINY.replace(learning_rate=1e-12, **changes), tiny_data.n_features, tiny_data.scaling)
         assert trainer.train(X) != trainer.train(X)
-        assert trainer.valid(X) == trainer.valid(X)
+        assert np.array_equal(trainer.valid(X), trainer.valid(X))
     plain = compiled(TINY.replace(learning_rate=1e-12), tiny_data.n_features, tiny_data.scaling)
-    assert plain.train(X) == pytest.approx(plain.valid(X), rel=1e-6)
+    assert plain.train(X) == pytest.approx(plain.valid(X).item(), rel=1e-6)
 
 
 def test_input_noise_is_in_units_of_the_datas_standard_deviation(tiny_data):

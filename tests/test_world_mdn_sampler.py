@@ -1,12 +1,15 @@
-"""The sampler in C++ against the compiled graph, frame by frame, with the same random numbers."""
+"""The sampler in C++ against the compiled graph, frame by frame, with the same random numbers; of one level and two."""
+
+import functools
+import itertools
 
 import numpy as np
 import pytest
 
-from vocalsynth_utils import features, generation, model, recipes
+from vocalsynth_utils import features, generation, model, recipes, units
 from vocalsynth_utils.fused import native
 from vocalsynth_utils.preprocessing import Scaling
-from vocalsynth_utils.world_mdn.sampler import Sampler, WorldSampler, can_sample, take, world_frames, world_sampler
+from vocalsynth_utils.world_mdn.sampler import Sampler, WorldSampler, can_sample, take, text_frames, world_frames
 
 pytestmark = pytest.mark.skipif(
     native.unavailable() is not None, reason=f"the library is not built: {native.unavailable()}"
@@ -23,11 +26,11 @@ VARIANTS = [
 ]
 
 
-def network_of(**changes):
+def network_of(recipe=WORLD, **changes):
     """A network whose every parameter is random, so that each matters, and small, so that rounding does not grow."""
-    network, rng = model.build_network(WORLD.replace(**changes), N, SCALING), np.random.default_rng(1)
+    network, rng = model.build_network(recipe.replace(**changes), N, SCALING), np.random.default_rng(1)
     for p in model.parameters(network).values():
-        p.set_value(rng.normal(0, 0.2, p.get_value().shape).astype(np.float32))
+        p.set_value(rng.normal(0, 0.12, p.get_value().shape).astype(np.float32))
     return network
 
 
@@ -106,6 +109,11 @@ def test_random_numbers_that_do_not_fit_are_refused(network):
         sampler.advance(np.zeros((1, 3, 4)), np.zeros((1, 3, 4)))
 
 
+def first_of(draws):
+    """The next numbers of each, for one frame: (n_chains, n_uniform) and (n_chains, n_normal)."""
+    return [v[:, 0] for v in take(draws, 1)]
+
+
 @pytest.fixture(scope="module", params=["fused", "lasagne"])
 def chains(request):
     """A network of either layer, its step, and the class that samples it."""
@@ -114,14 +122,18 @@ def chains(request):
     return network, generation.compile_chains(network), sampled_by
 
 
-def begun(network, step, primers, draws):
-    return world_sampler(network, step, primers, [v[:, 0] for v in take(draws, 1)])
+def begun(network, step, primers, uniform, normal):
+    """A sampler of chains primed together, of either class, and their first frames (n_chains, n_features)."""
+    frames, state = step(primers, None, uniform, normal)
+    if can_sample(network):
+        return WorldSampler(network, 1.0, None, frames, state), frames
+    return Sampler(step, frames, state), frames
 
 
 def test_a_chain_restored_goes_on_as_if_nothing_had_come_after(chains):
     network, step, sampled_by = chains
     draws = [generation.Draws(network.head, seed) for seed in (1, 2, 3)]
-    sampler, _ = begun(network, step, np.zeros((3, 3, N), np.float32), draws)
+    sampler, _ = begun(network, step, np.zeros((3, 3, N), np.float32), *first_of(draws))
     assert type(sampler) is sampled_by
     sampler.advance(*take(draws, 5))
     before, numbers, others, some = sampler.state(), take(draws, 9), take(draws, 9), [0, 2]
@@ -138,14 +150,14 @@ def test_a_chain_restored_goes_on_as_if_nothing_had_come_after(chains):
 def test_a_chain_reset_goes_on_as_one_begun_with_its_newest_frame(chains):
     network, step, _ = chains
     draws = [generation.Draws(network.head, seed) for seed in (1, 2)]
-    sampler, _ = begun(network, step, np.ones((2, 3, N), np.float32), draws)
+    sampler, _ = begun(network, step, np.ones((2, 3, N), np.float32), *first_of(draws))
     newest, numbers = sampler.advance(*take(draws, 5))[:, -1:], take(draws, 9)
     before = sampler.state()
     expected = sampler.advance(*numbers)
     sampler.restore(before)
     sampler.reset([1])
     drawn = sampler.advance(*numbers)
-    anew, first = world_sampler(network, step, newest[1:], [v[1:, 0] for v in numbers])
+    anew, first = begun(network, step, newest[1:], *(v[1:, 0] for v in numbers))
     following = anew.advance(*(v[1:, 1:] for v in numbers))
     assert np.allclose(drawn[1:], np.concatenate([first[:, None], following], axis=1), atol=1e-4)
     assert np.allclose(drawn[0], expected[0], atol=1e-5) and not np.allclose(drawn[1], expected[1], atol=1e-2)
@@ -156,9 +168,144 @@ def test_chains_begun_together_go_on_as_each_alone(network):
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)
     numbers = generation.random_numbers(rng, 3, network.head)
     later = take([generation.Draws(network.head, seed) for seed in range(3)], 40)
-    sampler, frames = world_sampler(network, step, primers, numbers)
+    sampler, frames = begun(network, step, primers, *numbers)
     drawn = sampler.advance(*later)
     for i in range(3):
-        alone, first = world_sampler(network, step, primers[i : i + 1], [v[i : i + 1] for v in numbers])
+        alone, first = begun(network, step, primers[i : i + 1], *(v[i : i + 1] for v in numbers))
         following = alone.advance(*(v[i : i + 1] for v in later))[0]
         assert np.allclose(first[0], frames[i], atol=1e-5) and np.allclose(following, drawn[i], atol=1e-3)
+
+
+TEXT = recipes.get("world-units").replace(n_units=(24,), vocabulary=6, language_units=7)
+PRIMER = np.random.default_rng(4).normal(0, 1, (40, N)).astype(np.float32)
+
+
+def given_of(n_frames, seed=5, n_units=6):
+    """What so many frames are given of a text that comes by chance."""
+    rng = np.random.default_rng(seed)
+    return units.Runs(rng.integers(0, n_units, n_frames), rng.integers(1, 24, n_frames)).given()[:n_frames]
+
+
+@pytest.fixture(scope="module")
+def two_levels():
+    return network_of(TEXT)
+
+
+@pytest.mark.parametrize(
+    "changes, temperatures",
+    [
+        (dict(), None),
+        (dict(n_units=(20, 17), n_mixtures=3), (1.7, 0.4, 0.6)),
+        (dict(vocabulary=2, peepholes=False), (0.3, 1.2, 1.1)),
+    ],
+    ids=str,
+)
+def test_given_text_the_same_frames_as_the_compiled_graph(changes, temperatures):
+    network, given = network_of(TEXT, **changes), given_of(120, n_units=2)
+    if temperatures:
+        network.head.temperatures = temperatures
+    assert network.head.temperatures != (1.0, 0.85, 1.0)
+    step, draws = generation.compile_chains(network, 0.9, LIMITS), [generation.Draws(network.head, s) for s in (1, 2)]
+    numbers, frames = take(draws, 121), np.zeros((2, N), np.float32)
+    known = np.concatenate([np.zeros((2, 3, N)), given_of(6, 6, 2).reshape(2, 3, 5)], axis=2)
+    frames, state = step(known, None, *(v[:, 0] for v in numbers))
+    sampler, expected = WorldSampler(network, 0.9, LIMITS, frames, state), []
+    more = np.stack([given, given[::-1]])  # another text for each chain
+    for i in range(120):
+        heard = np.concatenate([frames, more[:, i]], axis=1)[:, None]
+        frames, state = step(heard, state, *(v[:, i + 1] for v in numbers))
+        expected.append(frames)
+    vectors = np.stack([network.language.given.vectors(rows) for rows in more])
+    parts = []
+    for a, b in ((0, 1), (1, 50), (50, 120)):
+        parts.append(sampler.advance(*(v[:, a + 1 : b + 1] for v in numbers), more=vectors[:, a:b]))
+    drawn, expected = np.concatenate(parts, axis=1), np.stack(expected, axis=1)
+    assert len(np.unique(drawn[:, :, features.VOICING].round(3))) == 2
+    assert np.allclose(drawn, expected, atol=2e-3) and np.abs(drawn).max() > 1
+
+
+def test_what_is_given_has_its_effect_and_must_be_of_the_networks_width(two_levels, network):
+    draws = generation.Draws(two_levels.head, 1)
+    uniform, normal = (v[None] for v in draws.take(9))
+    begun = lambda: WorldSampler(two_levels, 1.0, None, np.zeros((1, N)), [np.zeros((1, 24))] * 2)
+    vectors = two_levels.language.given.vectors
+    some, other = (begun().advance(uniform, normal, more=vectors(given_of(9, seed))[None]) for seed in (1, 2))
+    assert not np.allclose(some, other, atol=1e-2)
+    for more in (None, given_of(9)[None], vectors(given_of(8))[None]):
+        with pytest.raises(ValueError, match=r"more has shape .*; expected \(1, 9, 194\)"):
+            begun().advance(uniform, normal, more=more)
+    plain = WorldSampler(network, 1.0, None, np.zeros((1, N)), [np.zeros((1, 24))] * 2)
+    numbers = (v[None] for v in generation.Draws(network.head, 1).take(9))
+    with pytest.raises(ValueError, match=r"more has shape \(1, 9, 194\); expected \(1, 9, 0\)"):
+        plain.advance(*numbers, more=vectors(given_of(9))[None])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def said_once(two_levels):
+    """The language model's step is compiled once."""
+    two_levels.language.compile_next = functools.cache(two_levels.language.compile_next)
+    rng = np.random.default_rng(7)
+    two_levels.language.given.centres.set_value(rng.normal(0, 1, (6, N - 2)).astype(np.float32))
+
+
+def told(network, n, **options):
+    return np.concatenate(list(text_frames(network, PRIMER, n, recipe=TEXT, **options)))
+
+
+def read_by_hand(network, primer, recipe):
+    """The text of a primer."""
+    return units.Centres(network.language.given.centres.get_value()).read(primer, recipe)
+
+
+@pytest.mark.parametrize("lstm", ["fused", "lasagne"])
+def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm):
+    network = two_levels if lstm == "fused" else network_of(TEXT, lstm=lstm)
+    rng, n = np.random.default_rng(8), 300
+    text = [(int(u), int(k)) for u, k in zip(rng.integers(0, 6, 80), rng.integers(1, 9, 80))]
+    read = read_by_hand(network, PRIMER, TEXT)
+    whole = units.Runs(*(np.concatenate(pair) for pair in zip(read, np.array(text).T))).given()
+    assert np.array_equal(read.lengths.sum(), len(PRIMER))
+    step, draws = generation.compile_chains(network), generation.Draws(network.head, 3)
+    heard = np.concatenate([PRIMER, whole[1 : len(PRIMER) + 1]], axis=1)[None]
+    frame, state = step(heard, None, *draws.take(1))
+    expected = [frame[0]]
+    for row in whole[len(PRIMER) + 1 : len(PRIMER) + n]:
+        frame, state = step(np.concatenate([frame[0], row])[None, None], state, *draws.take(1))
+        expected.append(frame[0])
+    assert np.allclose(told(network, n, seed=3, text=iter(text)), expected, atol=2e-3)
+
+
+def test_a_text_that_ends_is_told_to_its_end(two_levels):
+    text = [(1, 3), (2, 5), (0, 1)]
+    assert told(two_levels, 100, text=text).shape == (9, N)
+    assert np.array_equal(told(two_levels, 100, text=text)[:8], told(two_levels, 8, text=itertools.cycle(text)))
+
+
+def test_a_seed_decides_all_of_two_levels_and_there_are_as_many_frames_as_asked_for(two_levels):
+    whole = told(two_levels, 700, seed=3, limits=LIMITS)
+    assert whole.shape == (700, N) and (whole >= LIMITS[0]).all() and (whole <= LIMITS[1]).all()
+    for n in (1, 2, 3, 64, 65, 500):
+        assert np.array_equal(told(two_levels, n, seed=3, limits=LIMITS), whole[:n]), n
+    other = told(two_levels, 64, seed=4, limits=LIMITS)
+    assert not np.allclose(other, whole[:64])
+
+
+def test_frames_do_not_depend_on_how_many_runs_are_said_at_a_time(two_levels, monkeypatch):
+    whole, blocks = told(two_levels, 300, seed=5), units.blocks
+    for least in (1, 5, 200):
+        monkeypatch.setattr(units, "blocks", functools.partial(blocks, least=least))
+        assert np.array_equal(told(two_levels, 300, seed=5), whole)
+
+
+def test_the_temperature_of_two_levels_is_that_of_the_text(two_levels, monkeypatch):
+    asked, say = [], units.say
+    monkeypatch.setattr(units, "say", lambda *args: asked.append(args[3]) or say(*args))
+    text = list(itertools.islice(zip(itertools.cycle(range(6)), itertools.cycle((3, 5))), 80))
+    as_it_is, warmer = (told(two_levels, 90, text=text, temperature=t) for t in (0.1, 9.0))
+    assert np.array_equal(as_it_is, warmer) and not asked
+    assert not np.array_equal(*(told(two_levels, 90, temperature=t) for t in (0.1, 9.0))) and asked == [0.1, 9.0]
+
+
+def test_one_mean_frame_is_primer_enough(two_levels):
+    frames = list(text_frames(two_levels, np.zeros((1, N), np.float32), 20, recipe=TEXT))
+    assert sum(map(len, frames)) == 20 and np.isfinite(np.concatenate(frames)).all()

@@ -250,7 +250,8 @@ class WorldHead:
         pitch = last + voiced * mixture_mean(*self._pitch(hid, voiced, last), 1)
         envelope = mixture_mean(*self._envelope(hid, voiced, pitch), self.n_envelope)
         voicing = self.unvoiced + probability * (self.voiced - self.unvoiced)
-        return T.concatenate([pitch, voicing, envelope], axis=1).reshape((*hids.shape[:2], FRAME + self.n_envelope), ndim=3)
+        frames = T.concatenate([pitch, voicing, envelope], axis=1)
+        return frames.reshape((*hids.shape[:2], FRAME + self.n_envelope), ndim=3)
 
     def sample(self, hid, current, uniform, normal, temperature):
         """One draw: voicing, then pitch (held where unvoiced), then the envelope."""

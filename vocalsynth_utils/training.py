@@ -307,7 +307,8 @@ def restore(trainer, run, recipe):
     arrays, meta = run.load("last")
     checkpoints.set_parameters(trainer.variables, arrays, run.path("last"))
     rows = runs.logged(arrays)
-    numbers = ("train_loss", "valid_loss", "duration", "cpu_seconds", _judged_by(recipe))
+    numbers = ["train_loss", "valid_loss", "duration", "cpu_seconds", _judged_by(recipe)]
+    numbers += ["valid_text_loss"] if trainer.kept else []
     counted = all(row.get("epoch") == i for i, row in enumerate(rows, start=1))
     whole = counted and all(type(row.get(column)) in (int, float) for row in rows for column in numbers)
     if len(rows) != meta["epoch"] or not whole:

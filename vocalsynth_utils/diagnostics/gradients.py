@@ -5,7 +5,7 @@ gradient_norm             Euclidean norm of the whole gradient before any clippi
 epsilon_share             RMSProp: share of parameters whose mean squared gradient is below epsilon,
                           so that epsilon decides the root
 sgd_cosine                RMSProp: cosine between its step and the gradient; 1 is plain gradient descent
-norm_clipped              share of batches whose gradient `max_norm` cuts
+norm_clipped              share of batches whose gradient `max_norm` cuts, mean over levels, each cut by itself
 gates_clipped             share of the gates' gradients, at single steps, that `grad_clipping` cuts
 saturated_ingate, ...     share of a gate's values below 0.05 or above 0.95, where its slope is small
 ========================  ==============================================================================
@@ -34,12 +34,17 @@ def compile_probe(network, recipe):
     X = T.tensor3("X")
     heard, target = network.steps(X)
     hids, _ = model.run(network, heard)
-    loss, params = sum(network.losses(hids, heard, target, X)), sum(model.trainable(network), [])
+    loss, levels = sum(network.losses(hids, heard, target, X)), model.trainable(network)
+    params = sum(levels, [])
     gradients = T.grad(loss, params)
     nodes = theano.gof.graph.io_toposort([X], gradients)
     gates = [node.outputs[2] for node in nodes if isinstance(node.op, FusedLSTM)]
     d_gates = [node.outputs[0] for node in nodes if isinstance(node.op, FusedLSTMGradient)]
     shares = {}
+    if recipe.max_norm:
+        by_param = dict(zip(params, gradients))
+        norms = [T.sqrt(T.stack([T.sqr(by_param[p]).sum() for p in level]).sum()) for level in levels]
+        shares["norm_clipped"] = _mean([T.gt(norm, np.float32(recipe.max_norm)) for norm in norms])
     if gates:
         n = [gate.shape[2] // 4 for gate in gates]
         for name, k in GATES.items():
@@ -98,10 +103,8 @@ def training_diagnostics(recipe, probe, batches, arrays=None):
         readings.append({**shares, **(_rmsprop(recipe, gradients, accu) if accu else {})})
     if not norms:
         raise ValueError("there is no batch to measure; give at least one")
-    clipped = {"norm_clipped": float(np.mean(np.array(norms) > recipe.max_norm))} if recipe.max_norm else {}
     return {
         "gradient_norm": float(np.mean(norms)),
-        **clipped,
         **{key: float(np.mean([r[key] for r in readings])) for key in readings[0]},
     }
 

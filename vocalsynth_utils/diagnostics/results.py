@@ -60,6 +60,8 @@ def write_result(trainer, run, dataset, rows, batches):
         what = f"{run.path('best')} is of epoch {meta['epoch']}, which the log does not have"
         raise ValueError(f"{what}; remove it, and resume")
     recipe, splits = run.recipe, ("valid", "test")
+    if trainer.kept:  # the language model is of another epoch
+        valid_loss = float(mean_over(trainer.valid, dataset, recipe, "valid").sum())
     errors = {split: errors_in_frame(trainer.network, dataset, recipe, split) for split in splits}
     result = {"epochs": len(rows), "best_epoch": meta["epoch"], "variance": dataset.variance, "valid_loss": valid_loss}
     result["test_loss"] = float(mean_over(trainer.valid, dataset, recipe, "test").sum())

@@ -5,7 +5,7 @@ features   a frame of `frame_length` samples becomes                    rows sto
 =========  ===========================================================  ==============
 raw        the samples themselves                                       every sample
 fft        real and imaginary parts of its spectrum                     every frame
-world      log F0, voicing, aperiodicity, 24 of the spectral envelope   every 5 ms
+world      log F0, voicing, aperiodicity, 60 of the spectral envelope   every 5 ms
 logmel     64 log-mel bands                                             every frame
 =========  ===========================================================  ==============
 

@@ -218,6 +218,21 @@ def _contradictions(r):
         yield f"{mixtures}; a mixture needs at least 1, a mean squared error has none (0)"
     if r.has_world_heads and r.features != "world":
         yield f"loss='world' needs features='world', not {r.features!r}"
+    if r.has_text and not r.has_world_heads:
+        yield f"vocabulary={r.vocabulary} needs loss='world', not {r.loss!r}"
+    if r.vocabulary == 1:
+        yield "vocabulary=1 leaves nothing to say; use at least 2 sound units, or 0 for frames alone"
+    if r.has_text and not r.language_units:
+        yield f"vocabulary={r.vocabulary} needs a language model; set language_units, e.g. 256"
+    for name in ("language_units", "language_dropout"):
+        if getattr(r, name) and not r.has_text:
+            yield f"{name}={getattr(r, name)} has no effect without text; set vocabulary, e.g. 128, or {name}=0"
+    if r.language_dropout >= 1:
+        yield f"language_dropout={r.language_dropout} drops all that is said; use a probability below 1"
+    alone = {"p_teacher": r.p_teacher < 1, "stateful": r.stateful, "best_by": r.best_by == "free_run"}
+    for name in (name for name, asked in alone.items() if asked and r.has_text):
+        value = str(getattr(r, name)).lower()
+        yield f"{name}={value} knows frames alone, with vocabulary={r.vocabulary} they are given text; leave one out"
     if r.features in ("world", "logmel") and r.scaling != "standardise":
         mixes = f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart"
         yield f"{mixes}; set scaling='standardise'"

@@ -16,7 +16,6 @@ RENAMED = {
     "dataset/dataset.json": {"bounds": "limits"},
     "result.json": {"health": "diagnostics"},
     "evaluate.json": {"health": "diagnostics"},
-    "calibration.json": {"rest": "pause"},
 }
 
 
@@ -34,7 +33,7 @@ def convert(folder):
         if (folder / name).exists():
             values = _renamed(storage.read_json(folder / name), names)
             with storage.atomic(folder / name, "w") as file:
-                json.dump(values, file, indent=None if name == "calibration.json" else 1)
+                json.dump(values, file, indent=1)
     return open_run(folder)
 
 

@@ -4,8 +4,6 @@ The language model says each next unit given those before, and then its length g
 as in Lasagne's example of text generation (https://github.com/Lasagne/Recipes, examples/lstm_text_generation.py).
 """
 
-import itertools
-
 import lasagne
 import numpy as np
 import theano
@@ -164,12 +162,15 @@ def conditioned(source, vocabulary, n_features, noise):
 def blocks(text, primer, least=64):
     """`Runs` of text that goes on, with what comes before and after each, `least` runs at a time.
 
-    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it, if any does.
+    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it, or for the end.
     """
     before, waiting = primer.units[-1], []
-    for run in itertools.chain(text, [None]):
-        if waiting and (run is None or len(waiting) >= least):
-            said = Runs(*map(np.array, zip(*waiting)))
-            yield said.given(before, run and run[0])
-            before, waiting = said.units[-1], []
+    for run in text:
         waiting.append(run)
+        if len(waiting) > least:
+            *said, last = waiting
+            units, lengths = (np.array(v) for v in zip(*said))
+            yield Runs(units, lengths).given(before, last[0])
+            before, waiting = units[-1], [last]
+    if waiting:
+        yield Runs(*(np.array(v) for v in zip(*waiting))).given(before)

@@ -81,11 +81,15 @@ class Centres(NamedTuple):
 
     @classmethod
     def find(cls, dataset, n_units, seed=0):
-        """Those of a dataset's training part, by k-means."""
+        """Those of a dataset's training part, by k-means; ValueError where it has fewer different rows."""
         first, end = dataset.ranges["train"]
         rng = np.random.default_rng([seed, n_units])
         step = max(1, (end - first) // N_ROWS)
         known = np.concatenate([_described(dataset, *piece)[::step] for piece in _pieces(first, end)])
+        n_different = len(np.unique(known, axis=0))
+        if n_different < n_units:
+            what = f"the train part has {n_different} different rows, fewer than vocabulary={n_units}"
+            raise ValueError(f"{what}; use a smaller vocabulary, or a longer recording")
         centres, _ = kmeans2(known.astype(np.float64), n_units, iter=N_ITERATIONS, minit="++", rng=rng)
         return cls(centres.astype(np.float32))
 

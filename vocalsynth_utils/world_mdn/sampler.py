@@ -180,6 +180,9 @@ class WorldSampler(Sampler):
         if (uniform.shape[2], normal.shape[2]) != widths:
             expected = " and ".join(f"(n_chains, n_frames, {width})" for width in widths)
             raise ValueError(f"uniform has shape {uniform.shape} and normal {normal.shape}; expected {expected}")
+        expected = (n_chains, n_frames, network.n_given)
+        if ((n_chains, n_frames, 0) if more is None else more.shape) != expected:
+            raise ValueError(f"more has shape {np.shape(more)}; expected {expected}")
         drawn = np.empty((n_chains, n_frames, 2 + network.n_envelope), np.float32)
         begun = frames, state[::2], state[1::2]
         native.call("world_voices", "float32", network, n_chains, n_frames, *begun, uniform, normal, more, drawn)
