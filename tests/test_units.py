@@ -440,7 +440,7 @@ def test_a_checkpoint_without_the_texts_losses_is_not_gone_on_with(quick, traini
 
 def test_losses_of_both_levels_are_told_apart(compiled, training_data):
     trainer = compiled(NOISY, WIDTH, training_data.scaling)
-    labelled = model.with_text(trainer.network, training_data, 0)
+    labelled = trainer.network.language.read(training_data, 0)
     X = labelled.batch(labelled.starts("valid", 12), 12)
     frames, text = trainer.valid(X)
     other = X.copy()
@@ -461,7 +461,7 @@ def test_losses_of_both_levels_are_told_apart(compiled, training_data):
 def test_the_gradients_of_two_levels_are_clipped_apart(training_data):
     recipe = TINY.replace(optimiser="sgd", learning_rate=1.0, max_norm=0.01, input_noise=0.0)
     trainer = training.compile_trainer(recipe, WIDTH, training_data.scaling)
-    labelled = model.with_text(trainer.network, training_data, 0)
+    labelled = trainer.network.language.read(training_data, 0)
     levels = model.trainable(trainer.network)
     before = [[v.get_value() for v in level] for level in levels]
     trainer.train(labelled.batch([0, 100, 200, 300], 12))

@@ -27,7 +27,6 @@ LIMITS = (0.001, 0.999)  # quantiles of a feature that generation is kept within
 BLOCK = 1 << 17  # rows read or written at a time: what the processor's cache holds
 PREPARED_FIELDS = ("sample_rate", "features", "frame_length", "scaling")  # what a dataset was made for
 FILES = ("dataset.json", "signal.npy", "rows.npy")
-LEVEL_SAMPLES = 1 << 20  # of a recording that its level is taken from
 ANALYSIS = 3  # goes up when the same recording would give other rows
 
 
@@ -83,10 +82,8 @@ class Dataset:
 
     @property
     def level(self):
-        """Of the recording's training part, in dB of full scale: of samples few enough to be read at once."""
-        n = preprocessing.split_sizes(len(self.samples))[0]
-        spread = np.std(as_float(self.samples[: n : max(1, n // LEVEL_SAMPLES)]), dtype=np.float64)
-        return float(20 * np.log10(spread)) if spread else None
+        """Of the recording's training part, in dB of full scale; None of silence."""
+        return audio.level(self.samples[: preprocessing.split_sizes(len(self.samples))[0]])
 
     def n_frames(self, split):
         """Whole frames in one part."""

@@ -30,22 +30,13 @@ class Network(NamedTuple):
         return self.head.outputs + (self.language.outputs if self.language else [])
 
     def steps(self, X):
-        """What is heard and what is to follow, of a batch X (n_batch, n_steps, width): a step less of each.
-
-        Of two levels a step of X holds a frame, what it is given, and a run of the text; what is heard is the frame
-        before with what the one that follows is given.
-        """
-        if not self.language:
-            return X[:, :-1], X[:, 1:]
-        n, end = -units.N_GIVEN - units.N_TEXT, -units.N_TEXT
-        return T.concatenate([X[:, :-1, :n], X[:, 1:, n:end]], axis=2), X[:, 1:, :n]
+        """What is heard and what is to follow, of a batch X (n_batch, n_steps, width): a step less of each."""
+        return self.language.steps(X) if self.language else (X[:, :-1], X[:, 1:])
 
     def losses(self, hids, heard, target, X, deterministic=True):
         """The loss of each level, scalars: of the frames, and of the text in X where there is one."""
-        frames = [self.head.loss(hids, heard, target)]
-        if not self.language:
-            return frames
-        return frames + [self.language.loss(X[:, :, -units.N_TEXT :], deterministic)]
+        text = [self.language.loss(X, deterministic)] if self.language else []
+        return [self.head.loss(hids, heard, target), *text]
 
 
 def build_network(recipe, n_features, scaling=None):
@@ -72,12 +63,9 @@ def build_network(recipe, n_features, scaling=None):
         layer = noise_layer(layer, "noise", sigma, recipe.seed)
         return noise_layer(layer, "dropout", recipe.input_dropout, recipe.seed + 1)
 
-    width = n_features + units.N_GIVEN * recipe.has_text
-    source = InputLayer((None, None, width), name="frames")
-    if recipe.has_text:
-        layer, given = units.conditioned(source, recipe.vocabulary, n_features, noisy)
-    else:
-        layer = noisy(source)
+    source = InputLayer((None, None, n_features + units.N_GIVEN * recipe.has_text), name="frames")
+    text = units.conditioned(source, recipe.vocabulary, n_features, noisy) if recipe.has_text else None
+    layer, given = text or (noisy(source), None)
     lstms = []
     for i, n_units in enumerate(recipe.n_units, start=1):
         layer = lstm_layer(
@@ -142,16 +130,12 @@ def expected_parameters(recipe):
     layer (d + 1) n.
     """
     n_in = width = n_features(recipe)
-    total, layers, dense = 0, list(recipe.n_units), []
-    if recipe.has_text:
-        n_above, n_given, n_described, dense = units.sizes(recipe)
-        total += 4 * (n_above + recipe.language_units + 1) * recipe.language_units + 5 * recipe.language_units
-        total, n_in = total + n_described, n_in + n_given
-    for n in layers:
+    total, n_given = units.sizes(recipe) if recipe.has_text else (0, 0)
+    n_in += n_given
+    for n in recipe.n_units:
         total += 4 * (n_in + n + 1) * n + (5 if recipe.peepholes else 2) * n
         n_in = n
-    dense = dense + losses.head_sizes(recipe, n_in, width)
-    return total + sum((n_inputs + 1) * n for n_inputs, n in dense)
+    return total + sum((n_inputs + 1) * n for n_inputs, n in losses.head_sizes(recipe, n_in, width))
 
 
 def parameters(network):
@@ -166,16 +150,6 @@ def trainable(network):
     """The parameters that training changes, as a list of shared variables for each level."""
     levels = [network.head.outputs] + ([network.language.outputs] if network.language else [])
     return [lasagne.layers.get_all_params(outputs, trainable=True) for outputs in levels]
-
-
-def with_text(network, dataset, seed, known=False):
-    """The dataset, of two levels as `units.Labelled`: by the network's units, found in it unless they are `known`."""
-    if not network.language:
-        return dataset
-    centres = network.language.given.centres
-    if not known:
-        centres.set_value(units.Centres.find(dataset, len(centres.get_value(borrow=True)), seed).centres)
-    return units.Labelled(dataset, units.Centres(centres.get_value()))
 
 
 def noise_states(network):

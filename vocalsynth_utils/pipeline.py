@@ -4,6 +4,7 @@ A lesson may walk through the steps that these call: `dataset`, `training`,
 `generation` and `evaluation`.
 """
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -62,10 +63,10 @@ def primer(run, source="valid", n_frames=None):
     return generation.primer_frames(run, dataset, source, n_frames or run.recipe.n_steps)
 
 
-def generate_pieces(run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best"):
+def generate_pieces(run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best", text=None):
     """As `generate`, a piece at a time."""
     network = generation.load_network(run, checkpoint)
-    hooks = world_mdn.hooks(run, network) if run.recipe.has_world_heads else {"network": network}
+    hooks = world_mdn.hooks(run, network, text) if run.recipe.has_world_heads else {"network": network}
     return generation.generate_pieces(run, seconds, frames, temperature, seed, on_frame=on_frame, **hooks)
 
 
@@ -79,12 +80,10 @@ def generate(run, seconds, frames, *args, **options):
     frames : float32 array of shape (n_primer, n_features)
         What it hears first, from `primer`.
     temperature, seed, on_frame
-        See `generation.generate`.
+        See `generation.generate`, which says what is returned.
     checkpoint : {"best", "last"}
-
-    Returns
-    -------
-    float32 array of shape (round(seconds * sample_rate),), as `audio.limited`
+    text : units.Runs, optional
+        To be said by a run of two levels, at least so many seconds of it.
     """
     return np.concatenate(list(generate_pieces(run, seconds, frames, *args, **options)))
 
@@ -92,17 +91,12 @@ def generate(run, seconds, frames, *args, **options):
 def reference(run, dataset):
     """The voice of a dataset as an `evaluation.Reference`, described once for all evaluations and kept beside it."""
     path = dataset.folder / REFERENCE
-    try:
+    with contextlib.suppress(OSError, ValueError):  # none yet, or of another version
         return evaluation.load_reference(path)
-    except (OSError, ValueError):
-        pass  # none yet, or of another version
-    recipe = run.recipe
-    voice = dataset.signal("train"), dataset.signal("test")
+    voice, recipe = (dataset.signal("train"), dataset.signal("test")), run.recipe
     described = evaluation.reference(*voice, recipe.sample_rate, evaluation.codec_of(recipe))
-    try:
+    with contextlib.suppress(OSError):  # a dataset that is not ours to write to
         evaluation.save_reference(path, described)
-    except OSError:
-        pass  # a dataset that is not ours to write to
     return described
 
 

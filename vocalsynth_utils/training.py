@@ -190,7 +190,8 @@ def train(
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
-        dataset = model.with_text(trainer.network, dataset, recipe.seed, known=bool(rows))
+        if trainer.network.language:
+            dataset = trainer.network.language.read(dataset, recipe.seed, known=bool(rows))
         if rows:
             diagnose = "gradient_norm" in rows[0]
         probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None

@@ -6,6 +6,7 @@ import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
 
+LEVEL_SAMPLES = 1 << 20  # of a recording that its level is taken from
 AROUND, MOST_GAIN = 4, 6.0  # seconds on either side that a gain looks at: a voice keeps its swells; dB
 TRACE = 1e-3  # share of limited samples that is not worth a word
 KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
@@ -65,6 +66,13 @@ def limited(y):
     loud = np.abs(y) > KNEE
     y[loud] = np.sign(y[loud]) * (KNEE + (LIMIT - KNEE) * np.tanh((np.abs(y[loud]) - KNEE) / (LIMIT - KNEE)))
     return y
+
+
+def level(y):
+    """That of samples y (n_samples,), full scale 1 or int16, in dB of full scale, by some of them; None of silence."""
+    some = y[:: max(1, len(y) // LEVEL_SAMPLES)]
+    spread = np.std(some, dtype=np.float64) / (32768 if y.dtype == np.int16 else 1)
+    return float(20 * np.log10(spread)) if spread else None
 
 
 def levelled(pieces, level, sr):

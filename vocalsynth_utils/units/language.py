@@ -11,7 +11,7 @@ import theano.tensor as T
 from lasagne.layers import ConcatLayer, DenseLayer, InputLayer, Layer, ReshapeLayer, SliceLayer, get_output
 
 from ..fused import lstm_layer, noise_layer
-from .text import N_DESCRIBED, N_GIVEN, N_LENGTHS, N_TEXT, Runs
+from .text import N_DESCRIBED, N_GIVEN, N_LENGTHS, N_TEXT, Centres, Labelled, Runs
 
 UNIT, LENGTH, GIVEN, HIDDEN = 96, 16, 64, 128  # of embeddings of a unit and a length, of a frame's units; hidden
 
@@ -92,8 +92,24 @@ class LanguageModel:
         self.outputs = [self.unit, self.length]
         self._below = self.lstm.input_layers[0]
 
-    def loss(self, text, deterministic=False):
-        """Mean over runs of -log p(unit) - log p(length), in nats, of each given those before."""
+    def read(self, dataset, seed, known=False):
+        """The dataset as `Labelled`, by the units that are `known`, or by those then found in it and kept."""
+        if not known:
+            self.given.centres.set_value(Centres.find(dataset, self.unit.num_units, seed).centres)
+        return Labelled(dataset, Centres(self.given.centres.get_value()))
+
+    @staticmethod
+    def steps(X):
+        """What frames hear and what is to follow, of a batch of `Labelled`: what is given is the following frame's."""
+        n, end = -N_GIVEN - N_TEXT, -N_TEXT
+        return T.concatenate([X[:, :-1, :n], X[:, 1:, n:end]], axis=2), X[:, 1:, :n]
+
+    def loss(self, X, deterministic=False):
+        """Mean over runs of -log p(unit) - log p(length), in nats, of each given those before.
+
+        The text is in the last two columns of X (n_batch, n_runs, n).
+        """
+        text = X[:, :, -N_TEXT:]
         heard, following = text[:, :-1], text[:, 1:].reshape((-1, N_TEXT), ndim=2)
         known = {self.text: heard, self.next: _embedded(self.embedding.W_unit, following[:, 0])}
         said = get_output(self.outputs, known, deterministic=deterministic)
@@ -130,13 +146,11 @@ class LanguageModel:
 
 
 def sizes(recipe):
-    """Of a recipe's network: inputs of the language model's LSTM, more inputs of the frames' LSTM, numbers that say
-    what the units are, and (inputs, outputs) of dense layers, an embedding being one of (rows - 1) inputs.
-    """
-    n, rows = recipe.language_units, recipe.vocabulary - 1
-    dense = [(n, recipe.vocabulary), (n + UNIT, HIDDEN), (HIDDEN, N_LENGTHS + 1)]
-    dense += [(rows, UNIT), (N_LENGTHS, LENGTH), (rows, GIVEN)]
-    return UNIT + LENGTH, 3 * GIVEN + N_GIVEN - 3, recipe.vocabulary * N_DESCRIBED, dense
+    """Numbers that two levels have beside the frames' LSTM and head, and how many more inputs that LSTM has."""
+    n, words = recipe.language_units, recipe.vocabulary
+    lstm = 4 * (UNIT + LENGTH + n + 1) * n + 5 * n
+    dense = (n + 1) * words + (n + UNIT + 1) * HIDDEN + (HIDDEN + 1) * (N_LENGTHS + 1)
+    return lstm + dense + words * (UNIT + GIVEN + N_DESCRIBED) + (N_LENGTHS + 1) * LENGTH, 3 * GIVEN + N_GIVEN - 3
 
 
 def say(language, primer, rng, temperature=1.0):
