@@ -39,7 +39,7 @@ def voice(n_rows, n_sounds, seed=0, noise=0.2, longest=200):
 
 
 def dataset_of(rows, folder="nowhere"):
-    """A dataset that stands in memory alone, of rows 80 samples apart, with a parts' border at a row that is no frame's."""
+    """A dataset that stands in memory alone, of rows 80 samples apart; no part begins where a frame of another does."""
     n, ends = len(rows), [0, round(0.8 * len(rows)) + 1, round(0.9 * len(rows)) + 2, len(rows)]
     ranges = dict(zip(dataset.SPLITS, zip(ends, ends[1:])))
     scaling = preprocessing.Scaling.fit("standardise", rows[: ends[1]])
