@@ -114,7 +114,7 @@ def plain_runs(row_units, most):
 def test_runs_are_what_a_plain_loop_finds_and_long_ones_are_several(rows_per_frame):
     rng, most = np.random.default_rng(4), texts.N_LENGTHS * rows_per_frame
     row_units = np.repeat(rng.integers(0, 4, 60), rng.integers(1, 3 * most, 60))
-    text, firsts = texts.as_runs(row_units, rows_per_frame)
+    text, firsts = texts.as_text(row_units, rows_per_frame)
     expected = plain_runs(row_units, most)
     assert text.units.tolist() == [unit for unit, _, _ in expected]
     assert firsts.tolist() == [first for _, first, _ in expected] + [len(row_units)]
@@ -135,7 +135,7 @@ def plain_given(text, before, after):
 
 def some_text(n, seed=5, n_units=5):
     rng = np.random.default_rng(seed)
-    return units.Runs(rng.integers(0, n_units, n), rng.integers(1, texts.N_LENGTHS + 1, n))
+    return units.Text(rng.integers(0, n_units, n), rng.integers(1, texts.N_LENGTHS + 1, n))
 
 
 def test_what_frames_are_given_is_what_a_plain_loop_says():
@@ -169,7 +169,7 @@ def test_a_labelled_batch_is_the_datasets_its_place_in_the_text_and_the_text_fro
 
 def test_parts_never_mix_and_their_texts_go_on_at_their_beginnings(data, labelled):
     for split, (first, end) in data.ranges.items():
-        text, firsts = labelled.runs[split], labelled._firsts[split]
+        text, firsts = labelled.texts[split], labelled._firsts[split]
         assert firsts[0] == 0 and firsts[-1] == end - first and (np.diff(firsts) > 0).all()
         n, n_steps = len(text.units), (end - first) // 3 - 2
         assert n < n_steps  # so that it goes around
@@ -186,9 +186,9 @@ def test_other_parts_have_no_say_in_what_the_units_are_nor_in_each_others_text(d
     object.__setattr__(other, "rows", rows)
     centres = units.Centres.find(data, 7)
     assert np.array_equal(centres.centres, units.Centres.find(other, 7).centres)
-    again = units.Labelled(other, centres).runs
-    assert all(np.array_equal(a, b) for a, b in zip(again["train"], labelled.runs["train"]))
-    assert len(again["valid"].units) != len(labelled.runs["valid"].units)
+    again = units.Labelled(other, centres).texts
+    assert all(np.array_equal(a, b) for a, b in zip(again["train"], labelled.texts["train"]))
+    assert len(again["valid"].units) != len(labelled.texts["valid"].units)
     rows[first:end] *= 2
     assert not np.array_equal(centres.centres, units.Centres.find(other, 7).centres)
 
@@ -289,7 +289,7 @@ def test_a_text_that_goes_round_is_learned_and_gone_on_with(made):
         loss = made.train(np.stack([np.resize(np.roll(CYCLE, -s, axis=0), (16, 2)) for s in starts]))
     assert loss < 0.5  # the first of them has to be guessed: which 1 it was
     text = np.resize(CYCLE, (40, 2))
-    primer = units.Runs(*text[:13].astype(int).T)
+    primer = units.Text(*text[:13].astype(int).T)
     assert np.array_equal(made.said(primer, 27, temperature=0.1), text[13:])
 
 

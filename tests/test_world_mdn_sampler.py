@@ -183,7 +183,7 @@ PRIMER = np.random.default_rng(4).normal(0, 1, (40, N)).astype(np.float32)
 def given_of(n_frames, seed=5, n_units=6):
     """What so many frames are given of a text that comes by chance."""
     rng = np.random.default_rng(seed)
-    return units.Runs(rng.integers(0, n_units, n_frames), rng.integers(1, 24, n_frames)).given()[:n_frames]
+    return units.Text(rng.integers(0, n_units, n_frames), rng.integers(1, 24, n_frames)).given()[:n_frames]
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm)
     rng, n = np.random.default_rng(8), 300
     text = [(int(u), int(k)) for u, k in zip(rng.integers(0, 6, 80), rng.integers(1, 9, 80))]
     read = read_by_hand(network, PRIMER, TEXT)
-    whole = units.Runs(*(np.concatenate(pair) for pair in zip(read, np.array(text).T))).given()
+    whole = units.Text(*(np.concatenate(pair) for pair in zip(read, np.array(text).T))).given()
     assert np.array_equal(read.lengths.sum(), len(PRIMER))
     step, draws = generation.compile_chains(network), generation.Draws(network.head, 3)
     heard = np.concatenate([PRIMER, whole[1 : len(PRIMER) + 1]], axis=1)[None]

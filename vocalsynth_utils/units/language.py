@@ -11,7 +11,7 @@ import theano.tensor as T
 from lasagne.layers import ConcatLayer, DenseLayer, InputLayer, Layer, ReshapeLayer, SliceLayer, get_output
 
 from ..fused import lstm_layer, noise_layer
-from .text import N_DESCRIBED, N_GIVEN, N_LENGTHS, N_TEXT, Centres, Labelled, Runs
+from .text import N_DESCRIBED, N_GIVEN, N_LENGTHS, N_TEXT, Centres, Labelled, Text
 
 UNIT, LENGTH, GIVEN, HIDDEN = 96, 16, 64, 128  # of embeddings of a unit and a length, of a frame's units; hidden
 
@@ -29,7 +29,7 @@ def _surprise(logits, index):
 
 
 class _Embedding(Layer):
-    """Text (n_batch, n_runs, 2) as vectors (n_batch, n_runs, UNIT + LENGTH)."""
+    """Text (n_batch, n_segments, 2) as vectors (n_batch, n_segments, UNIT + LENGTH)."""
 
     def __init__(self, incoming, vocabulary, **kwargs):
         super().__init__(incoming, **kwargs)
@@ -44,7 +44,7 @@ class _Embedding(Layer):
 
 
 class Given(Layer):
-    """What `Runs.given` holds, (n_batch, n_steps, 5), as vectors (n_batch, n_steps, 3 GIVEN + 2)."""
+    """What `Text.given` holds, (n_batch, n_steps, 5), as vectors (n_batch, n_steps, 3 GIVEN + 2)."""
 
     def __init__(self, incoming, vocabulary, **kwargs):
         super().__init__(incoming, **kwargs)
@@ -66,7 +66,7 @@ class Given(Layer):
 
 
 class LanguageModel:
-    """An LSTM over text; expressions of it are of text (n_batch, n_runs, 2), units and lengths.
+    """An LSTM over text; expressions of it are of text (n_batch, n_segments, 2), units and lengths.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ class LanguageModel:
         return T.concatenate([X[:, :-1, :n], X[:, 1:, n:end]], axis=2), X[:, 1:, :n]
 
     def loss(self, X, deterministic=False):
-        """Mean over runs of -log p(unit) - log p(length), in nats, of each given those before.
+        """Mean over segments of -log p(unit) - log p(length), in nats, of each given those before.
 
-        The text is in the last two columns of X (n_batch, n_runs, n).
+        The text is in the last two columns of X (n_batch, n_segments, n).
         """
         text = X[:, :, -N_TEXT:]
         heard, following = text[:, :-1], text[:, 1:].reshape((-1, N_TEXT), ndim=2)
@@ -117,9 +117,9 @@ class LanguageModel:
         return sum(_surprise(logits, index[:, k]).mean() for k, logits in enumerate(said))
 
     def compile_next(self):
-        """``next(text, state, uniform, temperature) -> (text, state)``: one run more, by the Gumbel-max trick.
+        """``next(text, state, uniform, temperature) -> (text, state)``: one segment more, by the Gumbel-max trick.
 
-        Text is float32 (1, n_runs, 2), state [hid, cell], (1, n_units), or None; uniform float32 (1, vocabulary +
+        Text is float32 (1, n_segments, 2), state [hid, cell], (1, n_units), or None; uniform float32 (1, vocabulary +
         N_LENGTHS + 1) in (0, 1).
         """
         text, uniform, temperature = T.tensor3("text"), T.matrix("uniform"), T.scalar("temperature")
@@ -154,7 +154,7 @@ def sizes(recipe):
 
 
 def say(language, primer, rng, temperature=1.0):
-    """Text that goes on after the `Runs` of a primer, for ever: yields (unit, length), ints."""
+    """Text that goes on after the `Text` of a primer, for ever: yields (unit, length), ints."""
     following, state, heard = language.compile_next(), None, primer.as_input[None]
     n = language.unit.num_units + N_LENGTHS + 1
     while True:
@@ -174,17 +174,17 @@ def conditioned(source, vocabulary, n_features, noise):
 
 
 def blocks(text, primer, least=64):
-    """`Runs` of text that goes on, with what comes before and after each, `least` runs at a time.
+    """`Text` of text that goes on, with what comes before and after each, `least` segments at a time.
 
-    Yields what `Runs.given` is of each block's frames: the last run waits for the one that follows it, or for the end.
+    Yields what `Text.given` is of each block's frames: the last segment waits for the one that follows it, or for the end.
     """
     before, waiting = primer.units[-1], []
-    for run in text:
-        waiting.append(run)
+    for segment in text:
+        waiting.append(segment)
         if len(waiting) > least:
             *said, last = waiting
             units, lengths = (np.array(v) for v in zip(*said))
-            yield Runs(units, lengths).given(before, last[0])
+            yield Text(units, lengths).given(before, last[0])
             before, waiting = units[-1], [last]
     if waiting:
-        yield Runs(*(np.array(v) for v in zip(*waiting))).given(before)
+        yield Text(*(np.array(v) for v in zip(*waiting))).given(before)

@@ -1,6 +1,6 @@
-"""A voice as text: `Centres`, the sound units found in it, and `Runs`, the units that its frames go through.
+"""A voice as text: `Centres`, the sound units found in it, and `Text`, the units that its frames go through.
 
-A unit is a centre of k-means; a run is how long a voice stays with one.  Where runs begin and end is decided for all
+A unit is a centre of k-means; a segment is how long a voice stays with one.  Where segments begin and end is decided for all
 rows together: the units whose summed squared distance is least, with a price on each change.
 
 H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised dynamic programming" (2022).
@@ -12,23 +12,23 @@ from typing import NamedTuple
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-from ..features import N_ENVELOPE, VOICING
+from ..features import N_ENVELOPE, VOICING, row_length
 
 SMOOTHED = 0.045  # s, over which rows are averaged: a unit is no single glottal pulse
 N_ROWS, N_ITERATIONS = 20_000, 15  # that the centres are found from, and how often they are moved
 # of the envelope's first coefficients, in units of their spread, and of voicing: the broad shape tells sounds apart
 WEIGHTS = np.repeat([1.5, 1.0, 0.7, 0.9], [4, 8, 12, 1]).astype(np.float32)
 N_DESCRIBED = len(WEIGHTS)  # numbers that a row is compared by
-CHANGE = 16.0  # the price of a change, in squared distance
-OTHER_CHANGES = 10.0, 24.0  # at which the training part is read too: the same sounds in finer and in coarser text
+CHANGE = 8.0  # the price of a change, in squared distance
+OTHER_CHANGES = 5.0, 12.0  # at which the training part is read too: the same sounds in finer and in coarser text
 VOICED, UNVOICED, VOWELS = "mnlrwyvzjbdg", "hfsxcpkt", "uoaei"  # of the units' names
-N_LENGTHS = 24  # frames of the longest run; what goes on for longer is several
-N_CHUNKS, CHUNK = 32, 2048  # read side by side, and their rows: what memory that takes
-N_GIVEN, N_TEXT = 5, 2  # columns of a step beyond its frame: of its place in the text, and of a run of the text
+N_LENGTHS = 24  # frames of the longest segment; what goes on for longer is several
+MOST_CHUNKS, CHUNK = 32, 2048  # read side by side, and the rows of each: what memory that takes
+N_GIVEN, N_TEXT = 5, 2  # columns of a step beyond its frame: of its place in the text, and of a segment of the text
 
 
-class Runs(NamedTuple):
-    """Text: the unit of each run, and its length in frames, from 1 to N_LENGTHS: int arrays (n_runs,)."""
+class Text(NamedTuple):
+    """Text: the unit of each segment, and its length in frames, from 1 to N_LENGTHS: int arrays (n_segments,)."""
 
     units: np.ndarray
     lengths: np.ndarray
@@ -41,29 +41,29 @@ class Runs(NamedTuple):
         if not all(known) or not words:
             wrong = repr(text.split()[known.index(False)]) if words else "an empty text"
             said = f"a unit's name and 1 to {N_LENGTHS} frames"
-            raise ValueError(f"{wrong} is no run; write {said}, as in {names[0]}5 {names[-1]}3")
+            raise ValueError(f"{wrong} is no segment; write {said}, as in {names[0]}5 {names[-1]}3")
         units, lengths = zip(*((names.index(word[1]), int(word[2])) for word in words))
         return cls(np.array(units), np.array(lengths))
 
     def text(self, names):
-        """The runs as text, the inverse of `parse`: each unit's name and how many frames it lasts."""
+        """As it is written, the inverse of `parse`: each unit's name and how many frames it lasts."""
         return " ".join(f"{names[unit]}{length}" for unit, length in zip(self.units, self.lengths))
 
     @property
     def n_frames(self):
-        """Frames in all runs together."""
+        """Frames in all of it."""
         return int(self.lengths.sum())
 
     @property
     def as_input(self):
-        """What a `LanguageModel` hears: float32 (n_runs, 2)."""
+        """What a `LanguageModel` hears: float32 (n_segments, 2)."""
         return np.stack([self.units, self.lengths], axis=1).astype(np.float32)
 
     def given(self, before=None, after=None):
         """What each frame is given, float32 (n_frames, 5); units `before` and `after` are by default those at the ends.
 
-        The unit of its run, of the one before and of the next; its place in the run, from 0 on, in whole runs; and
-        the run's length over the longest there is.
+        The unit of its segment, of the one before and of the next; its place in the segment, from 0 on, in whole
+        segments; and the segment's length over the longest there is.
         """
         ends = self.units[0] if before is None else before, self.units[-1] if after is None else after
         around = np.concatenate([[ends[0]], self.units, [ends[1]]])
@@ -110,50 +110,53 @@ class Centres(NamedTuple):
                     found[unit] = onset + vowel
         return found
 
-    def label(self, described, price=CHANGE):
-        """The unit of each row, (n_rows,), by least distance and fewest changes; rows from `describe`."""
+    def label(self, described, price):
+        """The unit of each row, (n_rows,), by least distance with a price on each change; rows from `describe`."""
         n = len(described)
-        n_steps = -(-n // N_CHUNKS)
-        padded = np.concatenate([described, np.repeat(described[-1:], n_steps * N_CHUNKS - n, axis=0)])
-        x = padded.reshape(N_CHUNKS, n_steps, -1).transpose(1, 0, 2)  # side by side
+        n_chunks = min(MOST_CHUNKS, -(-n // CHUNK))
+        n_steps, chunk = -(-n // n_chunks), np.arange(n_chunks)
+        padded = np.concatenate([described, np.repeat(described[-1:], n_steps * n_chunks - n, axis=0)])
+        x = padded.reshape(n_chunks, n_steps, -1).transpose(1, 0, 2)  # side by side
         length = np.square(self.centres).sum(axis=1)
-        came_from = np.empty((n_steps, N_CHUNKS, len(self.centres)), bool)  # whether a change led here
-        best, cost = np.empty((n_steps, N_CHUNKS), int), 0.0
+        came_from = np.empty((n_steps, n_chunks, len(self.centres)), bool)  # whether a change led here
+        best, cost = np.empty((n_steps, n_chunks), int), 0.0
         for t in range(n_steps):
             distance = length - 2 * x[t] @ self.centres.T  # (n_chunks, n_units), but for the row's own square
             if t:
                 best[t] = cost.argmin(axis=1)
-                change = cost[np.arange(N_CHUNKS), best[t]] + price
+                change = cost[chunk, best[t]] + price
                 came_from[t] = change[:, None] < cost
                 distance = distance + np.minimum(cost, change[:, None])
             cost = distance
-        path, now = np.empty((n_steps, N_CHUNKS), int), cost.argmin(axis=1)
+        path, now = np.empty((n_steps, n_chunks), int), cost.argmin(axis=1)
         for t in reversed(range(n_steps)):
             path[t] = now
             if t:
-                now = np.where(came_from[t][np.arange(N_CHUNKS), now], best[t], now)
+                now = np.where(came_from[t][chunk, now], best[t], now)
         return path.T.ravel()[:n]
 
     def read(self, frames, recipe):
-        """Scaled frames (n_frames, n_features) as `Runs`."""
-        width = round(SMOOTHED * recipe.sample_rate / recipe.frame_length)
-        return as_runs(self.label(describe(frames, width)), 1)[0]
+        """Scaled frames (n_frames, n_features) as `Text`: as rows, of which each frame stands for several."""
+        row = row_length(recipe)
+        described = describe(np.repeat(frames, recipe.frame_length // row, axis=0), recipe.sample_rate / row)
+        frames_units = self.label(described, CHANGE)[:: recipe.frame_length // row]
+        return as_text(frames_units, 1)[0]
 
 
-def describe(X, width):
-    """What units are found by, of scaled rows (n_rows, n_features): float32 (n_rows, n_described).
+def describe(X, rate):
+    """What units are found by, of scaled rows (n_rows, n_features), `rate` a second: float32 (n_rows, n_described).
 
-    Envelope and voicing, averaged over `width` rows, weighted.
+    Envelope and voicing, averaged over SMOOTHED seconds, weighted.
     """
     first = X.shape[1] - N_ENVELOPE
     heard = np.concatenate([X[:, first : first + N_DESCRIBED - 1], X[:, VOICING : VOICING + 1]], axis=1) * WEIGHTS
-    half = width // 2
+    half = round(SMOOTHED * rate) // 2
     total = np.cumsum(np.pad(heard, ((half + 1, half), (0, 0)), mode="edge"), axis=0, dtype=np.float64)
     return ((total[2 * half + 1 :] - total[: -2 * half - 1]) / (2 * half + 1)).astype(np.float32)
 
 
-def as_runs(units, rows_per_frame):
-    """The unit of each row, (n_rows,), as `Runs`, and the first row of each run, with the end: (n_runs + 1,)."""
+def as_text(units, rows_per_frame):
+    """The unit of each row, (n_rows,), as `Text`, and the first row of each segment, with the end: (n_segments + 1,)."""
     most = N_LENGTHS * rows_per_frame
     starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
     ends = np.r_[starts[1:], len(units)]
@@ -161,37 +164,36 @@ def as_runs(units, rows_per_frame):
     starts = np.concatenate(pieces)
     ends = np.r_[starts[1:], len(units)]
     lengths = np.clip(np.round((ends - starts) / rows_per_frame), 1, N_LENGTHS).astype(int)
-    return Runs(units[starts], lengths), np.r_[starts, len(units)]
+    return Text(units[starts], lengths), np.r_[starts, len(units)]
 
 
-def _pieces(first, end, length=N_CHUNKS * CHUNK):
+def _pieces(first, end, length=MOST_CHUNKS * CHUNK):
     """Ranges of rows from first to end, of a length each."""
     return [(i, min(i + length, end)) for i in range(first, end, length)]
 
 
 def _described(dataset, first, end):
     """Rows of a dataset, described."""
-    row = dataset.row_length / dataset.settings["sample_rate"]
-    return describe(dataset.scaled(first, end), round(SMOOTHED / row))
+    return describe(dataset.scaled(first, end), dataset.settings["sample_rate"] / dataset.row_length)
 
 
 class Labelled:
-    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a run of the text.
+    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a segment of the text.
 
-    All else is the dataset's.  The runs of a sequence's steps are as many from its beginning on, and so go on for
-    longer than its frames; where a part ends they go on at its beginning.  `runs` are those of each part.
+    All else is the dataset's.  The segments of a sequence's steps are as many from its beginning on, and so go on for
+    longer than its frames; where a part ends they go on at its beginning.  `texts` are those of each part.
     """
 
     def __init__(self, dataset, centres):
         self._dataset = dataset
         self._read = {split: [self._text(centres, *part, CHANGE)] for split, part in dataset.ranges.items()}
         self._read["train"] += [self._text(centres, *dataset.ranges["train"], price) for price in OTHER_CHANGES]
-        self.runs = {split: texts[0][0] for split, texts in self._read.items()}
+        self.texts = {split: texts[0][0] for split, texts in self._read.items()}
 
     def _text(self, centres, first, end, price):
-        """The `Runs` of a stretch of rows, and the first row of each, with the end."""
+        """The `Text` of a stretch of rows, and the first row of each, with the end."""
         units = [centres.label(_described(self._dataset, *piece), price) for piece in _pieces(first, end)]
-        return as_runs(np.concatenate(units), self._dataset.rows_per_frame)
+        return as_text(np.concatenate(units), self._dataset.rows_per_frame)
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)
@@ -204,14 +206,14 @@ class Labelled:
         X[:, :, :width] = frames
         for sequence, start in zip(X[:, :, width:], starts):
             split = next(name for name, (first, end) in self.ranges.items() if first <= start < end)
-            runs, firsts = self._read[split][start % len(self._read[split])]
+            text, firsts = self._read[split][start % len(self._read[split])]
             row = start - self.ranges[split][0] + self.rows_per_frame * np.arange(n_steps)
             which = np.searchsorted(firsts, row, side="right") - 1
             length = firsts[which + 1] - firsts[which]
             for column, step in enumerate((0, -1, 1)):
-                sequence[:, column] = runs.units[np.clip(which + step, 0, len(runs.units) - 1)]
+                sequence[:, column] = text.units[np.clip(which + step, 0, len(text.units) - 1)]
             sequence[:, 3] = (row - firsts[which]) / length
             sequence[:, 4] = length / (N_LENGTHS * self.rows_per_frame)
-            text = (which[0] + np.arange(n_steps)) % len(runs.units)
-            sequence[:, 5], sequence[:, 6] = runs.units[text], runs.lengths[text]
+            text = (which[0] + np.arange(n_steps)) % len(text.units)
+            sequence[:, 5], sequence[:, 6] = text.units[text], text.lengths[text]
         return X

@@ -44,7 +44,7 @@ def hooks(run, network, text=None):
     ----------
     run : runs.Run
     network : model.Network
-    text : units.Runs, optional
+    text : units.Text, optional
         Said by a run of two levels, in place of what its language model says.
     """
     sampler = functools.partial(text_frames, recipe=run.recipe, text=text) if run.recipe.has_text else world_frames
@@ -63,7 +63,7 @@ def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None
 def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, *, recipe, text=None):
     """As `world_frames`, of two levels: text that goes on, and frames given it; the temperature is that of the text.
 
-    `text` are `units.Runs` to be said after the primer; by default the language model says them.
+    `text` are `units.Text` to be said after the primer; by default the language model says them.
     """
     language, draws = network.language, generation.Draws(network.head, seed)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
