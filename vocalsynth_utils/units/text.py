@@ -214,6 +214,6 @@ class Labelled:
                 sequence[:, column] = text.units[np.clip(which + step, 0, len(text.units) - 1)]
             sequence[:, 3] = (row - firsts[which]) / length
             sequence[:, 4] = length / (N_LENGTHS * self.rows_per_frame)
-            text = (which[0] + np.arange(n_steps)) % len(text.units)
-            sequence[:, 5], sequence[:, 6] = text.units[text], text.lengths[text]
+            onwards = (which[0] + np.arange(n_steps)) % len(text.units)
+            sequence[:, 5], sequence[:, 6] = text.units[onwards], text.lengths[onwards]
         return X
