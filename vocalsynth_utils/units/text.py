@@ -1,7 +1,7 @@
 """A voice as text: `Centres`, the sound units found in it, and `Text`, the units that its frames go through.
 
-A unit is a centre of k-means; a segment is how long a voice stays with one.  Where segments begin and end is decided for all
-rows together: the units whose summed squared distance is least, with a price on each change.
+A unit is a centre of k-means; a segment is a unit and how long it lasts.  Where segments begin and end is decided for
+all rows together: the units whose summed squared distance is least, with a price on each change.
 
 H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised dynamic programming" (2022).
 """
@@ -154,7 +154,7 @@ def describe(X, rate):
 
 
 def as_text(units, rows_per_frame):
-    """The unit of each row, (n_rows,), as `Text`, and the first row of each segment, with the end: (n_segments + 1,)."""
+    """The unit of each row, (n_rows,), as `Text`, and the first row of each segment and the end: (n_segments + 1,)."""
     most = N_LENGTHS * rows_per_frame
     starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
     ends = np.r_[starts[1:], len(units)]
@@ -176,7 +176,7 @@ def _described(dataset, first, end):
 
 
 class Labelled:
-    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a segment of the text.
+    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a segment of it.
 
     All else is the dataset's.  The segments of a sequence's steps are as many from its beginning on, and so go on for
     longer than its frames; where a part ends they go on at its beginning.  `texts` are those of each part.
