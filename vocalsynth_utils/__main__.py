@@ -204,7 +204,7 @@ def _path(text):
     return text
 
 
-SHIPPED = "world-mdn"
+SHIPPED = "world-units"
 RECIPE, RUN = ("RECIPE", "a name from `recipes`"), ("RUN", f"a run's folder, or {SHIPPED}: the voice that ships")
 OUT = ("OUT", "the file to write: .wav, .flac, .ogg or .mp3")
 SET = {"action": "append", "metavar": "FIELD=VALUE", "help": "change one field of the recipe; may be given again"}

@@ -5,7 +5,6 @@
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 import theano
 import theano.tensor as T
 
-from . import diagnostics, model, remedies, runs, updates
+from . import diagnostics, features, model, remedies, runs, updates
 from .runs import checkpoints
 
 DIAGNOSED_BATCHES = 4  # of training, on which the best parameters are diagnosed
@@ -111,13 +110,17 @@ def compile_trainer(recipe, n_features, scaling=None):
 
     parameters = model.parameters(network)
     learning_rate = theano.shared(np.float32(recipe.learning_rate), "learning_rate")
-    steps = OrderedDict()
-    for loss, level in zip(train_losses, model.trainable(network)):
-        steps.update(updates.optimiser(recipe, loss, level, learning_rate))
-    beside = (v for v in steps if v not in set(parameters.values()))
+    levels = list(zip(train_losses, model.trainable(network)))
+    steps = [updates.optimiser(recipe, loss, level, learning_rate) for loss, level in levels]
+    beside = (v for each in steps for v in each if v not in set(parameters.values()))
     optimiser = {f"optimiser.{i}.{v.name}": v for i, v in enumerate(beside)}
-    changes = list(steps.items()) + list(carried.items())
-    train = theano.function([X, heard] if sampled else [X], sum(train_losses), updates=changes)
+    inputs = [X, heard] if sampled else [X]
+    steps[0].update(carried)
+    each = [theano.function(inputs, loss, updates=step) for (loss, _), step in zip(levels, steps)]
+
+    def train(*batch):  # the levels share nothing: each on a core of its own
+        return sum(features.over_cores(lambda function: function(*batch), each))
+
 
     hids, _ = model.run(network, frames_in, deterministic=True)
     valid = theano.function([X], T.stack(network.losses(hids, frames_in, target, X)))
