@@ -1,7 +1,6 @@
 """Log rows, one for each epoch: batches, schedules, the compiled functions and the loop that uses them.
 
-`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and
-everything is on disk before it yields a row.
+`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and everything is on disk before it yields a row.
 """
 
 import math

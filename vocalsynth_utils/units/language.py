@@ -176,7 +176,7 @@ def conditioned(source, vocabulary, n_features, noise):
 def blocks(text, primer, least=64):
     """`Text` of text that goes on, with what comes before and after each, `least` segments at a time.
 
-    Yields what `Text.given` is of each block's frames: the last segment waits for the one that follows it, or for the end.
+    Yields what `Text.given` is of each block's frames: the last segment waits for the one that follows, or for the end.
     """
     before, waiting = primer.units[-1], []
     for segment in text:
