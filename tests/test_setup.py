@@ -221,7 +221,7 @@ def test_without_a_network_set_up_takes_what_an_earlier_one_kept(tmp_path):
     moved = checkout.rename(tmp_path.with_name("moved"))  # its environment goes with it
     command = [moved / ".venv" / "bin" / "vocalsynth", "recipes"]
     done = subprocess.run(command, cwd=moved / "..", capture_output=True, text=True)
-    assert done.returncode == 0 and "world-mdn" in done.stdout, done.stderr
+    assert done.returncode == 0 and "world-units" in done.stdout, done.stderr
     code = "import vocalsynth_utils; print(vocalsynth_utils.__file__)"
     done = subprocess.run([command[0].with_name("python"), "-c", code], cwd="/", capture_output=True, text=True)
     assert Path(done.stdout.strip()).parent == moved / "vocalsynth_utils", done.stderr
@@ -260,7 +260,7 @@ def test_pip_installs_a_package_that_sings_without_its_checkout(tmp_path):
     if "connection" in done.stderr and done.returncode:
         pytest.skip("the package index is not reached")
     assert done.returncode == 0, done.stderr
-    sung = "generate world-mdn hello.wav --seconds 2 --primer none".split()
+    sung = "generate world-units hello.wav --seconds 2 --primer none".split()
     done = subprocess.run([environment / "bin" / "vocalsynth", *sung], cwd=away, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (away / "hello.wav").stat().st_size == 44 + 2 * 2 * 16000
