@@ -1,4 +1,4 @@
-"""The tables of docs/results.md that are made of data/measured/*.json: `python docs/tables.py` writes them anew.
+"""The tables of docs/results.md and README.md that are made of data/measured/*.json: this program writes them anew.
 
 Each stands between a line ``<!-- NAME -->`` and ``<!-- end -->``.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+PAGES = HERE / "results.md", HERE.parent / "README.md"
 MEASURED = HERE.parent / "data" / "measured"
 VOICES = {"fr": "French", "es": "Spanish", "it": "Italian", "singer": "built-in singer"}
 EARS = {"dnsmos": ".2f", "p808": ".2f", "phone_perplexity": ".1f", "repeated_phones": ".3f"}
@@ -42,6 +43,7 @@ TABLES = {
     "ears": lambda: rows("ears", EARS),
     "own": lambda: rows("ears", OWN),
     "lived": lambda: rows("ears", ALSO, drawn),
+    "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }
 
 
@@ -54,5 +56,5 @@ def filled(text):
 
 
 if __name__ == "__main__":
-    page = HERE / "results.md"
-    page.write_text(filled(page.read_text()))
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
