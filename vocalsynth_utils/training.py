@@ -121,7 +121,6 @@ def compile_trainer(recipe, n_features, scaling=None):
     def train(*batch):  # the levels share nothing: each on a core of its own
         return sum(features.over_cores(lambda function: function(*batch), each))
 
-
     hids, _ = model.run(network, frames_in, deterministic=True)
     valid = theano.function([X], T.stack(network.losses(hids, frames_in, target, X)))
     free = remedies.compile_free_error(network) if recipe.best_by == "free_run" else None
