@@ -222,7 +222,7 @@ def test_without_a_network_set_up_takes_what_an_earlier_one_kept(tmp_path):
     moved = checkout.rename(tmp_path.with_name("moved"))  # its environment goes with it
     command = [moved / ".venv" / "bin" / "vocalsynth", "recipes"]
     done = subprocess.run(command, cwd=moved / "..", capture_output=True, text=True)
-    assert done.returncode == 0 and "world-mdn" in done.stdout, done.stderr
+    assert done.returncode == 0 and "world-units" in done.stdout, done.stderr
     code = "import vocalsynth_utils; print(vocalsynth_utils.__file__)"
     done = subprocess.run([command[0].with_name("python"), "-c", code], cwd="/", capture_output=True, text=True)
     assert Path(done.stdout.strip()).parent == moved / "vocalsynth_utils", done.stderr
