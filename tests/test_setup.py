@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import setup as installation  # noqa: E402
+from vocalsynth_utils.__main__ import SHIPPED  # noqa: E402
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin")
@@ -248,6 +249,11 @@ def test_set_up_works_in_a_folder_of_an_odd_name(tmp_path):
     command = [odd / ".venv" / "bin" / "vocalsynth", "voice", "v.wav", "--seconds", "1"]
     done = subprocess.run(command, cwd=odd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_voice_that_an_installed_package_sings_with_is_the_one_that_ships():
+    packed = set(re.findall(r'"pretrained" / "([\w-]+)"', (ROOT / "setup.py").read_text()))
+    assert packed == {SHIPPED} and (ROOT / "data" / "pretrained" / SHIPPED / "best.npz").exists()
 
 
 @pytest.mark.long
