@@ -358,8 +358,6 @@ class Model:
         self.loss, self.train = theano.function([text], loss), theano.function([text], loss, updates=changes)
         known = {self.language.text: text, self.language.next: following}
         self.logits = theano.function([text, following], lasagne.layers.get_output(self.language.outputs, known))
-        step = self.language.compile_next()
-        self.language.compile_next = lambda: step
         self._begun = [(v, v.get_value()) for v in {*changes, *self.params.values()}]
 
     def anew(self):
@@ -393,6 +391,26 @@ def test_the_loss_is_the_cross_entropy_of_its_own_logits(made):
         surprises.append(-log_p[np.arange(len(following)), following[:, k]])
     assert logits.shape == (24, texts.N_LENGTHS + 1)
     assert made.loss(text) == pytest.approx(np.sum(surprises, axis=0).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["textbook", "lasagne-0.1"])
+def test_the_speaker_hears_as_the_graph_does(form):
+    recipe = TINY.replace(lstm="fused" if form == "textbook" else "fused-lasagne-0.1")
+    source = lasagne.layers.InputLayer((None, None, WIDTH + texts.N_GIVEN))
+    _, given = units.conditioned(source, recipe.vocabulary, WIDTH, lambda layer: layer)
+    language, rng = units.LanguageModel(recipe, given), np.random.default_rng(3)
+    for parameter in lasagne.layers.get_all_params(language.outputs):
+        parameter.set_value(rng.normal(0, 0.3, parameter.get_value().shape).astype(np.float32))
+    text, following = some_text(12), T.matrix("following")
+    known = {language.text: text.as_input[None], language.next: following}
+    outputs = lasagne.layers.get_output(language.outputs, known, deterministic=True)
+    embedded = language.embedding.W_unit.get_value()[np.r_[text.units[1:], 2]]
+    by_graph, speaker = theano.function([following], outputs)(embedded), units.Speaker(language)
+    for i, segment in enumerate(zip(*text)):
+        speaker.hear(*segment)
+        unit = text.units[i + 1] if i < 11 else 2
+        for logits, expected in zip((speaker.units(), speaker.lengths(unit)), (by_graph[0][i], by_graph[1][i, 1:])):
+            assert np.allclose(logits, expected, atol=1e-4)
 
 
 def test_each_segment_is_judged_by_those_before_it_alone(made):

@@ -240,9 +240,8 @@ def test_what_is_given_has_its_effect_and_must_be_of_the_networks_width(two_leve
 
 
 @pytest.fixture(scope="module", autouse=True)
-def said_once(two_levels):
-    """The language model's step is compiled once."""
-    two_levels.language.compile_next = functools.cache(two_levels.language.compile_next)
+def told_apart(two_levels):
+    """The units are told apart."""
     rng = np.random.default_rng(7)
     two_levels.language.given.centres.set_value(rng.normal(0, 1, (6, units.text.N_DESCRIBED)).astype(np.float32))
 

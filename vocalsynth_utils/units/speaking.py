@@ -23,7 +23,7 @@ class Speaker:
         self._unit, self._length = value(language.unit), value(language.length)
         W, b = value(language.length.input_layer)
         self._hidden, self._hidden_of_unit = W[: lstm.num_units], W_unit @ W[lstm.num_units :] + b
-        self.hid, self.cell = (np.zeros(lstm.num_units, np.float32) for _ in range(2))
+        self.hid, self.cell = lstm.hid_init.get_value()[0], lstm.cell_init.get_value()[0]
 
     def hear(self, unit, length):
         """Take in one segment."""
