@@ -69,6 +69,16 @@ def test_the_command_line_generates_what_the_pipeline_does(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_text_is_refused_where_it_is_too_short_or_nobody_says_it(world, tiny_run):
+    run, short = runs.open_run(world), units.Text(np.array([1, 2]), np.array([3, 4]))
+    with pytest.raises(ValueError, match=r"text lasts 0\.105 s, shorter than what is to be generated"):
+        pipeline.generate(run, 1.0, pipeline.primer(run), text=short)
+    run = runs.open_run(tiny_run)
+    with pytest.raises(ValueError, match="text is given, and '2016-small' has one level"):
+        pipeline.generate(run, 0.1, pipeline.primer(run), text=short)
+
+
+@pytest.mark.slow
 def test_pieces_are_what_generating_at_once_gives(world):
     run = runs.open_run(world)
     frames, seen = pipeline.primer(run), []

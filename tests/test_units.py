@@ -168,7 +168,7 @@ def test_a_labelled_batch_is_the_datasets_its_place_in_the_text_and_the_text_fro
     for sequence, start in zip(X, starts):
         split = next(name for name, (first, end) in data.ranges.items() if first <= start < end)
         first, end = data.ranges[split]
-        price = PRICES[start % 3] if split == "train" else texts.CHANGE
+        price = PRICES[start // 3 % 3] if split == "train" else texts.CHANGE
         row_units = centres.label(texts.describe(data.scaled(first, end), RATE), price)
         pieces = plain_segments(row_units, 3 * texts.N_LENGTHS)
         which = [next(i for i, p in enumerate(pieces) if p[1] <= start - first + 3 * t < p[2]) for t in range(n_steps)]
@@ -193,8 +193,8 @@ def test_parts_never_mix_and_their_texts_go_on_at_their_beginnings(data, labelle
             text, firsts = plain_text(data, price, first, end)
             assert firsts[0] == 0 and firsts[-1] == end - first and (np.diff(firsts) > 0).all()
             assert number or all(map(np.array_equal, text, labelled.texts[split]))
-            begins, ends = first + number, end - 9
-            ends -= (ends - number) % 3 if split == "train" else 0  # a start that takes this text
+            begins, ends = first + 3 * number, end - 9
+            ends -= 3 * ((ends // 3 - number) % 3) if split == "train" else 0  # a start that takes this text
             n, n_steps = len(text.units), (end - begins) // 3 - 2
             assert n < n_steps  # so that it goes around
             X, last = labelled.batch([begins], n_steps)[0, :, -2:], labelled.batch([ends], 3)[0, :, -2:]

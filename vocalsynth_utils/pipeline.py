@@ -64,7 +64,7 @@ def primer(run, source="valid", n_frames=None):
 def generate_pieces(run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best", text=None):
     """As `generate`, a piece at a time."""
     network = generation.load_network(run, checkpoint)
-    hooks = world_mdn.hooks(run, network, text) if run.recipe.has_world_heads else {"network": network}
+    hooks = world_mdn.hooks(run, network, text)
     return generation.generate_pieces(run, seconds, frames, temperature, seed, on_frame=on_frame, **hooks)
 
 

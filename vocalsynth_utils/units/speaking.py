@@ -1,4 +1,4 @@
-"""Text that goes on: the language model in numpy, a segment at a time, where a compiled graph's own cost is ten times more.
+"""Text that goes on: the language model in numpy, a segment at a time; a compiled graph's own cost is ten times more.
 
 The equations are those of `fused.layers` and of `LanguageModel`.
 """

@@ -206,7 +206,7 @@ class Labelled:
         X[:, :, :width] = frames
         for sequence, start in zip(X[:, :, width:], starts):
             split = next(name for name, (first, end) in self.ranges.items() if first <= start < end)
-            text, firsts = self._read[split][start % len(self._read[split])]
+            text, firsts = self._read[split][start // self.rows_per_frame % len(self._read[split])]
             row = start - self.ranges[split][0] + self.rows_per_frame * np.arange(n_steps)
             which = np.searchsorted(firsts, row, side="right") - 1
             length = firsts[which + 1] - firsts[which]
