@@ -50,7 +50,7 @@ def _sigmoid(x):
 
 
 def say(language, primer, rng, temperature=1.0):
-    """Text that goes on after the `Text` of a primer, for ever: yields (unit, length), ints, by the Gumbel-max trick."""
+    """Text that goes on after a primer, `Text`, for ever: yields (unit, length), ints, by the Gumbel-max trick."""
     speaker = Speaker(language)
     draw = lambda logits: int(np.argmax(logits / temperature - np.log(-np.log(rng.uniform(1e-12, 1, len(logits))))))
     for segment in zip(*primer):
