@@ -14,7 +14,7 @@ from vocalsynth_utils import evaluation, pipeline, runs
 from vocalsynth_utils.evaluation import ears
 
 SECONDS, STRETCH = 600, 120
-DRAWN = {"one level": [(1.0, 0), (0.6, 0)], "two levels": [(1.0, 0), (1.0, 1), (1.0, 2), (0.9, 0)]}
+DRAWN = {"one level": [(1.0, 0), (0.6, 0)], "two levels": [(1.0, 0), (1.0, 1), (1.0, 2)]}
 KEPT = ("unit_perplexity", "repeated_units", "modulation", "two_sample")
 ALSO = ("survival_s", "ok", "fd", "f0_roughness_ratio", "voiced_share", "novelty_min")
 
