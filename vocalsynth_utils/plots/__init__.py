@@ -17,5 +17,6 @@ from .style import COLOURS
 from .sweep_figures import dots, learning_curves, remedies
 
 __all__ = ["COLOURS", "attractor", "comparison", "continuation", "cost_growth", "dots", "error_in_frame", "frame_view"]
-__all__ += ["framing", "gradient_sizes", "learning_curve", "learning_curves", "levels", "order", "recurrence", "remedies"]
-__all__ += ["scaling_histograms", "spectrogram", "survival", "unrolled_network", "waveform", "waveform_and_spectrogram"]
+__all__ += ["framing", "gradient_sizes", "learning_curve", "learning_curves", "levels", "order", "recurrence"]
+__all__ += ["remedies", "scaling_histograms", "spectrogram", "survival", "unrolled_network", "waveform"]
+__all__ += ["waveform_and_spectrogram"]
