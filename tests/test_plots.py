@@ -32,6 +32,7 @@ FIGURES = {
     "error_in_frame": lambda ax: plots.error_in_frame({"linear": np.ones(9)}, ax=ax),
     "survival": lambda ax: plots.survival({"a": [1, 2]}, 3, ax=ax),
     "levels": lambda ax: plots.levels({"a": tone()}, ax=ax),
+    "order": lambda ax: plots.order({"a": {0.6: (5, 0.7), 1: (40, 0.1)}}, (8, 0.4), ax=ax),
     "gradient_sizes": lambda ax: plots.gradient_sizes({"W": np.ones(9)}, 1e-6, ax=ax),
     "continuation": lambda ax: plots.continuation(np.ones(3), np.zeros(4), ax=ax),
 }

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from vocalsynth_utils.plots.widgets import Dashboard, FrameExplorer, png
+from vocalsynth_utils.plots.widgets import Dashboard, FrameExplorer, TemperatureSlider, png
 from vocalsynth_utils.preprocessing import frame, sequences
 
 PNG = b"\x89PNG"
@@ -33,6 +33,17 @@ def test_explorer_redraws_picture_and_sound_where_the_sliders_point():
 def test_explorer_refuses_what_is_not_sequences():
     with pytest.raises(ValueError, match="X has shape"):
         FrameExplorer(np.zeros((4, 100), np.float32))
+
+
+def test_temperature_slider_plays_the_sound_it_stands_at():
+    sounds = {t: np.random.default_rng(0).normal(0, t / 10, 4000).astype(np.float32) for t in (0.6, 1.0)}
+    slider = TemperatureSlider(sounds)
+    at_one = slider._sound.value
+    assert "temperature 1" in at_one and "audio/mpeg" in at_one
+    slider.temperature.value = 0.6
+    assert slider._sound.value != at_one and repr(slider) == "<TemperatureSlider of 2 sounds>"
+    with pytest.raises(ValueError, match="value=2"):
+        TemperatureSlider(sounds, 2)
 
 
 def test_dashboard_runs_to_the_end_and_shows_the_curve():

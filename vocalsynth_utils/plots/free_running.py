@@ -1,9 +1,11 @@
-"""Figures of where free running leads: how a signal goes on, how loud, how long, and the attractor it falls into."""
+"""Figures of where free running leads: how a signal goes on, how loud, how long, in what order,
+and the attractor it falls into.
+"""
 
 import numpy as np
 
 from ..preprocessing import frame
-from .style import COLOURS, INK, colour_of, dress, new_axes
+from .style import COLOURS, CYCLE, INK, colour_of, dress, new_axes
 
 
 def continuation(primer, generated, truth=None, ax=None, title=None):
@@ -60,6 +62,28 @@ def survival(seconds, total, ax=None, title=None):
         ax.step(t, share, where="post", color=colour_of(name, i), linewidth=2, label=name)
     ax.set(xlim=(0, total), ylim=(-3, 105))
     return dress(ax, "time generated (s)", "still voice-like (%)", title, beside=True)
+
+
+def order(curves, voice, ax=None, title=None):
+    """How little the order of sounds is foreseen against how much of it recurs, as a temperature moves both.
+
+    Parameters
+    ----------
+    curves : dict of str to dict, of each network, by temperature, what `evaluation.order` returns: perplexity, repeated
+    voice : (float, float), the same of the voice itself
+    """
+    ax = new_axes(ax, (9, 3.4))
+    for i, (name, points) in enumerate(curves.items()):
+        perplexity, repeated = np.array([point[:2] for point in points.values()]).T
+        style = {"color": CYCLE[(i + 1) % len(CYCLE)], "marker": "os^D"[i % 4]}
+        ax.plot(repeated, perplexity, linewidth=1.6, label=name, **style)
+        for temperature, x, y in zip(points, repeated, perplexity):
+            ax.annotate(f"{temperature:g}", (x, y), (5, 5), textcoords="offset points", fontsize=8.5, color=INK)
+    ax.plot(voice[1], voice[0], "*", color=COLOURS["reference"], markersize=15, label="the voice itself", zorder=5)
+    ax.set(xlim=(0, 1), yscale="log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
+    return dress(ax, "repeated trigrams (share)", "perplexity (units, log scale)", title, beside=True)
 
 
 def attractor(reference, generated, lag=8, ax=None, title=None):

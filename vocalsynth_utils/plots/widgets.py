@@ -1,4 +1,4 @@
-"""Two things to play with in a notebook: a frame explorer and a training dashboard.
+"""Three things to play with in a notebook: a frame explorer, a slider of temperature, a training dashboard.
 
 Figures are drawn without pyplot, which belongs to the notebook's own thread, and reach the page as PNG images.
 What a widget shows by default is also a plain figure: `plots.frame_view`, `plots.learning_curve`.
@@ -68,6 +68,30 @@ class FrameExplorer(ipywidgets.VBox):
         i = self.sequence.value
         y = self._X[i].reshape(-1)[: 60 * self._sr]
         self._sound.value = player(y, self._sr, f"sequence {i}, {len(y) / self._sr:.1f} s")._repr_html_()
+
+
+class TemperatureSlider(ipywidgets.VBox):
+    """A slider over sounds that were made beforehand, with a player of the one it stands at.
+
+    `sounds` is a dict of float arrays of shape (n_samples,), full scale 1, by temperature; it stands at `value` at first.
+    """
+
+    def __init__(self, sounds, value=1.0, sr=16000):
+        if value not in sounds:
+            raise ValueError(f"value={value} is none of the temperatures {list(sounds)}")
+        self._sounds, self._sr, self._sound = sounds, sr, ipywidgets.HTML()
+        self.temperature = ipywidgets.SelectionSlider(options=list(sounds), value=value, description="temperature")
+        super().__init__([self.temperature, self._sound])
+        self.temperature.observe(lambda change: self._listen(), names="value")
+        self._listen()
+
+    def __repr__(self):
+        return f"<TemperatureSlider of {len(self._sounds)} sounds>"
+
+    def _listen(self):
+        """A player for the chosen sound."""
+        value = self.temperature.value
+        self._sound.value = player(self._sounds[value], self._sr, f"temperature {value:g}")._repr_html_()
 
 
 class Dashboard(ipywidgets.VBox):
