@@ -89,8 +89,8 @@ if __name__ == "__main__":
                 return super().run()
             shutil.rmtree(self.build_lib, ignore_errors=True)  # what an older checkout left would be packed too
             super().run()
-            kept = Path(self.build_lib) / "vocalsynth_utils" / "pretrained" / "world-mdn"
-            shutil.copytree(ROOT / "data" / "pretrained" / "world-mdn", kept, dirs_exist_ok=True)
+            kept = Path(self.build_lib) / "vocalsynth_utils" / "pretrained" / "world-units"
+            shutil.copytree(ROOT / "data" / "pretrained" / "world-units", kept, dirs_exist_ok=True)
 
     setup(
         install_requires=run_time(),

@@ -1,6 +1,6 @@
 """Draw docs/voices.png, the picture of the README: `python docs/picture.py`, from the checkout's root.
 
-docs/voice.mp3, which it reads, is ten seconds of `generate data/pretrained/world-mdn voice.wav --seconds 10 --primer none`
+docs/voice.mp3, which it reads, is ten seconds of `generate data/pretrained/world-units voice.wav --seconds 10 --primer none`
 put through `audio.to_mp3`.
 """
 
@@ -22,7 +22,7 @@ def main():
     voices = {
         "the voice it learns from": ("reference", synthetic.sing(8.0)[n:]),
         "as in 2016: next samples by squared error": ("generated", audio.read(FAILURE)[:n]),
-        "this workbook: recipe world-mdn": ("generated", audio.read(HERE / "voice.mp3")[n : 2 * n]),
+        "this workbook: two levels": ("generated", audio.read(HERE / "voice.mp3")[n : 2 * n]),
     }
     heights = dict(height_ratios=(1, 1.6))
     figure, axes = plt.subplots(2, 3, figsize=(11, 3.6), sharex=True, sharey="row", layout="constrained", **heights)

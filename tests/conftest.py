@@ -76,12 +76,12 @@ def compiled():
         key = graph, n_features, repr(scaling)
         if key not in made:
             trainer = real(recipe, n_features, scaling)
-            functions = filter(None, (trainer.train, trainer.valid, trainer.emit))
-            shared = {v for function in functions for v in function.get_shared()} | set(trainer.variables.values())
+            shared = {*trainer.valid.get_shared(), *trainer.variables.values(), *trainer.noise}
             made[key] = trainer, [(v, v.get_value()) for v in shared]
         trainer, values = made[key]
         for variable, value in values:
             variable.set_value(value)
+        trainer.reset()
         trainer.learning_rate.set_value(np.float32(recipe.learning_rate))
         return trainer
 

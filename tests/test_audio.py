@@ -568,6 +568,16 @@ def test_two_threads_read_at_once(tmp_path):
 # level
 
 
+@pytest.mark.parametrize("n", [5, 40001, (5 << 20) + 3])  # the last is more than its level is taken from
+def test_the_level_of_integers_is_that_of_floats_and_silence_has_none(n):
+    x = (3000 * np.random.default_rng(n).normal(size=n)).astype(np.int16)
+    y = audio.from_int16(x)
+    assert audio.level(x) == pytest.approx(audio.level(y), abs=1e-6)
+    assert audio.level(x) == pytest.approx(20 * np.log10(np.std(y.astype(float))), abs=1e-9 if n < 1 << 20 else 0.05)
+    assert audio.level(y / 2) == pytest.approx(audio.level(y) - 20 * np.log10(2), abs=1e-4)
+    assert audio.level(0 * x) is audio.level(0 * y) is None and type(audio.level(x)) is float
+
+
 def db(y):
     return 20 * np.log10(np.std(y))
 

@@ -17,7 +17,7 @@ from vocalsynth_utils import audio, pipeline, runs, synthetic
 from vocalsynth_utils.__main__ import main, program
 from vocalsynth_utils.recipes import FAMILIES, RECIPES
 
-SHIPPED = str(Path(__file__).resolve().parent.parent / "data" / "pretrained" / "world-mdn")  # without its dataset
+SHIPPED = str(Path(__file__).resolve().parent.parent / "data" / "pretrained" / "world-units")  # without its dataset
 
 
 def test_generating_has_exactly_the_seconds_asked_for_from_every_primer(tiny_run, tmp_path, capsys):

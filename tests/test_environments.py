@@ -46,7 +46,7 @@ def test_a_user_without_a_name_and_a_home_sings(tmp_path):
     code = "import os, pwd; print(os.getuid() in {entry.pw_uid for entry in pwd.getpwall()}, os.path.expanduser('~'))"
     assert ran(nobody, sys.executable, "-c", code).stdout == "False ~\n"
     out = tmp_path / "v.wav"
-    done = ran(nobody, *COMMAND, "generate", "world-mdn", out, "--seconds", 1, "--primer", "none", cwd=tmp_path)
+    done = ran(nobody, *COMMAND, "generate", "world-units", out, "--seconds", 1, "--primer", "none", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and out.stat().st_size == 44 + 2 * 16000
 
 

@@ -65,10 +65,11 @@ def test_the_table_has_what_is_tuned_to_and_what_took_no_part_apart():
     result = {"fd": 1.0, "okay": 2.0, "ok_real": 0.5, "p808_real": 4.0, "unit_perplexity": 20.0, "repetition": 0.3}
     lines = [line.split() for line in evaluation.table(result).splitlines()]
     heads = [line[0] for line in lines if line and line[-1].endswith(":")]
-    assert heads == ["tuned", "took", "besides:"]
-    tuned, independent, rest = (i for i, line in enumerate(lines) if line and line[-1].endswith(":"))
+    assert heads == ["tuned", "took", "chosen", "besides:"]
+    tuned, independent, ears, rest = (i for i, line in enumerate(lines) if line and line[-1].endswith(":"))
     assert [line[0] for line in lines[tuned + 1 : independent - 1]] == ["fd", "ok_real"]
-    assert [line[0] for line in lines[independent + 1 : rest - 1]] == ["p808_real", "unit_perplexity"]
+    assert [line[0] for line in lines[independent + 1 : ears - 1]] == ["unit_perplexity"]
+    assert [line[0] for line in lines[ears + 1 : rest - 1]] == ["p808_real"]
     assert [line[0] for line in lines[rest + 1 :]] == ["okay", "repetition"]
 
 

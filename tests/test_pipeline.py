@@ -10,7 +10,7 @@ from hostile_files import SMALL, WORLD
 from killing import ended
 from tiny import SETTINGS, TINY
 
-from vocalsynth_utils import audio, evaluation, generation, pipeline, runs, synthetic, training, world_mdn
+from vocalsynth_utils import audio, evaluation, generation, pipeline, runs, synthetic, training, units, world_mdn
 from vocalsynth_utils.__main__ import main
 
 WORLD_SETTINGS = [f"--set={name}={value[0] if name == 'n_units' else value}" for name, value in SMALL.items()]
@@ -69,6 +69,16 @@ def test_the_command_line_generates_what_the_pipeline_does(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_text_is_refused_where_it_is_too_short_or_nobody_says_it(world, tiny_run):
+    run, short = runs.open_run(world), units.Text(np.array([1, 2]), np.array([3, 4]))
+    with pytest.raises(ValueError, match=r"text lasts 0\.105 s, shorter than what is to be generated"):
+        pipeline.generate(run, 1.0, pipeline.primer(run), text=short)
+    run = runs.open_run(tiny_run)
+    with pytest.raises(ValueError, match="text is given, and '2016-small' has one level"):
+        pipeline.generate(run, 0.1, pipeline.primer(run), text=short)
+
+
+@pytest.mark.slow
 def test_pieces_are_what_generating_at_once_gives(world):
     run = runs.open_run(world)
     frames, seen = pipeline.primer(run), []
@@ -88,6 +98,25 @@ def test_a_run_of_world_frames_is_generated_from_with_its_sampler_at_the_recordi
     assert hooks["level"] == run.level == pytest.approx(20 * np.log10(np.std(recorded)), abs=0.01)
     quieter = generation.generate(run, 1.0, frames, **{**hooks, "level": run.level - 30})
     assert np.std(quieter) < 0.5 * np.std(y)
+
+
+@pytest.mark.slow
+def test_a_text_is_said_exactly_and_nothing_else(world, monkeypatch):
+    run, given, vectors = runs.open_run(world), [], units.Given.vectors
+    monkeypatch.setattr(units, "say", lambda *_: pytest.fail("the language model was asked"))
+    monkeypatch.setattr(units.Given, "vectors", lambda self, rows: given.append(rows) or vectors(self, rows))
+    centres = units.Centres(generation.load_network(run).language.given.centres.get_value())
+    words = "{0}5 {1}24 {2}1 {1}3 {0}9 {3}8 {2}20 {1}1 ".format(*centres.names)
+    text = units.Text.parse(20 * words, centres.names)
+    frames = pipeline.primer(run)
+    y = pipeline.generate(run, 3.0, frames, seed=1, text=text)
+    before = centres.read(frames, WORLD).units[-1]
+    assert y.shape == (48000,)  # the first frame is heard with the primer, the others one by one
+    assert np.array_equal(np.concatenate(given), text.given(before)[1:200])
+    assert np.array_equal(y, pipeline.generate(run, 3.0, frames, temperature=5.0, seed=1, text=text))
+    other = units.Text((text.units + 1) % WORLD.vocabulary, text.lengths)
+    assert not np.allclose(y, pipeline.generate(run, 3.0, frames, seed=1, text=other), atol=1e-3)
+    assert np.array_equal(y, np.concatenate(list(pipeline.generate_pieces(run, 3.0, frames, seed=1, text=text))))
 
 
 def test_a_run_of_samples_is_generated_from_without_more(tiny_run):

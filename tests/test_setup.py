@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import setup as installation  # noqa: E402
+from vocalsynth_utils.__main__ import SHIPPED  # noqa: E402
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin")
@@ -221,7 +222,7 @@ def test_without_a_network_set_up_takes_what_an_earlier_one_kept(tmp_path):
     moved = checkout.rename(tmp_path.with_name("moved"))  # its environment goes with it
     command = [moved / ".venv" / "bin" / "vocalsynth", "recipes"]
     done = subprocess.run(command, cwd=moved / "..", capture_output=True, text=True)
-    assert done.returncode == 0 and "world-mdn" in done.stdout, done.stderr
+    assert done.returncode == 0 and "world-units" in done.stdout, done.stderr
     code = "import vocalsynth_utils; print(vocalsynth_utils.__file__)"
     done = subprocess.run([command[0].with_name("python"), "-c", code], cwd="/", capture_output=True, text=True)
     assert Path(done.stdout.strip()).parent == moved / "vocalsynth_utils", done.stderr
@@ -250,6 +251,11 @@ def test_set_up_works_in_a_folder_of_an_odd_name(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_voice_that_an_installed_package_sings_with_is_the_one_that_ships():
+    packed = set(re.findall(r'"pretrained" / "([\w-]+)"', (ROOT / "setup.py").read_text()))
+    assert packed == {SHIPPED} and (ROOT / "data" / "pretrained" / SHIPPED / "best.npz").exists()
+
+
 @pytest.mark.long
 def test_pip_installs_a_package_that_sings_without_its_checkout(tmp_path):
     environment, away = tmp_path / "environment", tmp_path / "away"
@@ -260,7 +266,7 @@ def test_pip_installs_a_package_that_sings_without_its_checkout(tmp_path):
     if "connection" in done.stderr and done.returncode:
         pytest.skip("the package index is not reached")
     assert done.returncode == 0, done.stderr
-    sung = "generate world-mdn hello.wav --seconds 2 --primer none".split()
+    sung = "generate world-units hello.wav --seconds 2 --primer none".split()
     done = subprocess.run([environment / "bin" / "vocalsynth", *sung], cwd=away, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (away / "hello.wav").stat().st_size == 44 + 2 * 2 * 16000

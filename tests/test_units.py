@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 from pathlib import Path
 
 import lasagne
@@ -22,7 +23,8 @@ SIZES = dict(n_units=(8,), vocabulary=5, language_units=12, language_dropout=0.0
 TINY = get("world-units").replace(**SIZES, batches_per_epoch=5, n_epochs=4, warmup=0)
 WIDTH = features.n_features(TINY)
 FIRST = WIDTH - features.N_ENVELOPE
-RATE = TINY.sample_rate
+RATE = 200  # rows a second: 80 samples apart
+PRICES = texts.CHANGE, *texts.OTHER_CHANGES  # at which the training part is read
 
 
 # units and the text that they write ------------------------------------------------------------------------------
@@ -51,7 +53,7 @@ def dataset_of(rows, folder="nowhere"):
 
 @pytest.fixture(scope="module")
 def data():
-    return dataset_of(voice(3000, 7))
+    return dataset_of(voice(3000, 7, noise=2.0, longest=40))  # so that what a change costs matters
 
 
 @pytest.fixture(scope="module")
@@ -65,42 +67,52 @@ def path_cost(x, centres, path, price):
 
 
 @pytest.mark.parametrize("price", [0.0, 0.5, 2.0, 16.0])
-@pytest.mark.parametrize("n_rows", [5 * texts.N_CHUNKS, 5 * texts.N_CHUNKS - 8])
-def test_labels_are_the_cheapest_of_all_paths(monkeypatch, price, n_rows):
-    monkeypatch.setattr(texts, "CHANGE", price)
+@pytest.mark.parametrize("n_rows, chunk, most", [(5, 5, 9), (4, 9, 9), (40, 5, 9), (40, 3, 8), (32, 5, 9)])
+def test_labels_are_the_cheapest_of_all_paths(monkeypatch, price, n_rows, chunk, most):
+    monkeypatch.setattr(texts, "CHUNK", chunk)
+    monkeypatch.setattr(texts, "MOST_CHUNKS", most)
     rng = np.random.default_rng(1)
     x, centres = rng.normal(0, 1, (n_rows, 2)).astype(np.float32), rng.normal(0, 1, (3, 2)).astype(np.float32)
-    path = units.Centres(centres).label(x)
+    path = units.Centres(centres).label(x, price)
     assert path.shape == (n_rows,)
-    for at in range(0, n_rows - 4, 5):  # chunks of 5, each by itself; what ends before its chunk is left out
-        costs = [path_cost(x[at : at + 5], centres, p, price) for p in itertools.product(range(3), repeat=5)]
-        assert path_cost(x[at : at + 5], centres, path[at : at + 5], price) == pytest.approx(min(costs), abs=1e-4)
+    n = min(5, n_rows)
+    for at in range(0, n_rows - n + 1, n):  # chunks of 5, each by itself; what ends before its chunk is left out
+        costs = [path_cost(x[at : at + n], centres, p, price) for p in itertools.product(range(3), repeat=n)]
+        assert path_cost(x[at : at + n], centres, path[at : at + n], price) == pytest.approx(min(costs), abs=1e-4)
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 100, 1000])
 def test_without_a_price_the_nearest_centres_and_with_a_huge_one_a_unit_for_each_chunk(monkeypatch, n_rows):
+    monkeypatch.setattr(texts, "CHUNK", 64)
     rng = np.random.default_rng(2)
     x, centres = rng.normal(0, 1, (n_rows, 4)).astype(np.float32), rng.normal(0, 1, (6, 4)).astype(np.float32)
     distance = np.square(x[:, None] - centres).sum(axis=2)
-    monkeypatch.setattr(texts, "CHANGE", 0.0)
-    assert np.array_equal(units.Centres(centres).label(x), distance.argmin(axis=1))
-    monkeypatch.setattr(texts, "CHANGE", 1e9)
-    path, n = units.Centres(centres).label(x), -(-n_rows // texts.N_CHUNKS)
+    assert np.array_equal(units.Centres(centres).label(x, 0.0), distance.argmin(axis=1))
+    path, n = units.Centres(centres).label(x, 1e9), -(-n_rows // -(-n_rows // 64))
     for at in range(0, n_rows - n + 1, n):
         assert set(path[at : at + n]) == {distance[at : at + n].sum(axis=0).argmin()}
 
 
+def test_a_price_has_to_be_named_and_the_higher_it_is_the_fewer_changes_there_are(data):
+    centres, x = units.Centres.find(data, 7), texts.describe(data.scaled(0, 1500), RATE)
+    with pytest.raises(TypeError, match="price"):
+        centres.label(x)
+    changes = [np.count_nonzero(np.diff(centres.label(x, price))) for price in (0, 1, 5, 8, 12, 50, 1e9)]
+    assert changes == sorted(changes, reverse=True) and changes[0] > changes[3] > changes[-1] == 0
+
+
 def test_rows_are_described_by_means_around_each_of_what_counts():
-    X, width = np.random.default_rng(3).normal(0, 1, (20, WIDTH)).astype(np.float32), 5
-    weights = [1.5] * 4 + [1.0] * 8 + [0.7] * 12 + [0.0] * (features.N_ENVELOPE - 24) + [0.9]
-    columns = [*range(FIRST, WIDTH), features.VOICING]
-    for i, row in enumerate(units.text.describe(X, width)):
-        around = [X[np.clip(j, 0, 19), columns] for j in range(i - 2, i + 3)]
-        assert np.allclose(row, np.mean(around, axis=0) * weights, atol=1e-5)
+    X = np.random.default_rng(3).normal(0, 1, (20, WIDTH)).astype(np.float32)
+    weights = [1.5] * 4 + [1.0] * 8 + [0.7] * 12 + [0.9]
+    columns = [*range(FIRST, FIRST + 24), features.VOICING]
+    for n, rate in ((5, 5 / 0.045), (9, RATE), (1, 22.0)):  # rows in 45 ms
+        for i, row in enumerate(units.text.describe(X, rate)):
+            around = [X[np.clip(j, 0, 19), columns] for j in range(i - n // 2, i + n // 2 + 1)]
+            assert row.shape == (25,) and np.allclose(row, np.mean(around, axis=0) * weights, atol=1e-5)
 
 
-def plain_runs(row_units, most):
-    """(unit, first row, end) of each run, a row at a time."""
+def plain_segments(row_units, most):
+    """(unit, first row, end) of each segment, a row at a time."""
     found = []
     for i, unit in enumerate(row_units):
         if found and found[-1][0] == unit and i - found[-1][1] < most:
@@ -111,11 +123,11 @@ def plain_runs(row_units, most):
 
 
 @pytest.mark.parametrize("rows_per_frame", [1, 3])
-def test_runs_are_what_a_plain_loop_finds_and_long_ones_are_several(rows_per_frame):
+def test_segments_are_what_a_plain_loop_finds_and_long_ones_are_several(rows_per_frame):
     rng, most = np.random.default_rng(4), texts.N_LENGTHS * rows_per_frame
     row_units = np.repeat(rng.integers(0, 4, 60), rng.integers(1, 3 * most, 60))
     text, firsts = texts.as_text(row_units, rows_per_frame)
-    expected = plain_runs(row_units, most)
+    expected = plain_segments(row_units, most)
     assert text.units.tolist() == [unit for unit, _, _ in expected]
     assert firsts.tolist() == [first for _, first, _ in expected] + [len(row_units)]
     frames = [(end - first) / rows_per_frame for _, first, end in expected]
@@ -147,7 +159,8 @@ def test_what_frames_are_given_is_what_a_plain_loop_says():
 
 
 def test_a_labelled_batch_is_the_datasets_its_place_in_the_text_and_the_text_from_there_on(data, labelled):
-    n_steps, starts = 40, [0, 17, 1500, *(end - 40 * 3 for _, end in data.ranges.values()), data.ranges["test"][0]]
+    n_steps = 40
+    starts = [0, 16, 17, 1500, *(end - 40 * 3 for _, end in data.ranges.values()), data.ranges["test"][0]]
     X = labelled.batch(starts, n_steps)
     assert X.shape == (len(starts), n_steps, WIDTH + 7) and X.dtype == np.float32
     assert np.array_equal(X[:, :, :WIDTH], data.batch(starts, n_steps)) and labelled.n_features == WIDTH
@@ -155,8 +168,9 @@ def test_a_labelled_batch_is_the_datasets_its_place_in_the_text_and_the_text_fro
     for sequence, start in zip(X, starts):
         split = next(name for name, (first, end) in data.ranges.items() if first <= start < end)
         first, end = data.ranges[split]
-        row_units = centres.label(texts.describe(data.scaled(first, end), 9))  # 45 ms of rows of 5 ms
-        pieces = plain_runs(row_units, 3 * texts.N_LENGTHS)
+        price = PRICES[start // 3 % 3] if split == "train" else texts.CHANGE
+        row_units = centres.label(texts.describe(data.scaled(first, end), RATE), price)
+        pieces = plain_segments(row_units, 3 * texts.N_LENGTHS)
         which = [next(i for i, p in enumerate(pieces) if p[1] <= start - first + 3 * t < p[2]) for t in range(n_steps)]
         for t, (row, i) in enumerate(zip(sequence[:, WIDTH:], which)):
             unit, begins, ends = pieces[i]
@@ -167,15 +181,39 @@ def test_a_labelled_batch_is_the_datasets_its_place_in_the_text_and_the_text_fro
             assert row == pytest.approx([*around, *place, said, length], abs=1e-6)
 
 
+def plain_text(data, price, first, end):
+    """The text of a stretch of rows, in one piece, as `as_text` gives it."""
+    row_units = units.Centres.find(data, 7).label(texts.describe(data.scaled(first, end), RATE), price)
+    return texts.as_text(row_units, 3)
+
+
 def test_parts_never_mix_and_their_texts_go_on_at_their_beginnings(data, labelled):
     for split, (first, end) in data.ranges.items():
-        text, firsts = labelled.texts[split], labelled._firsts[split]
-        assert firsts[0] == 0 and firsts[-1] == end - first and (np.diff(firsts) > 0).all()
-        n, n_steps = len(text.units), (end - first) // 3 - 2
-        assert n < n_steps  # so that it goes around
-        X, last = labelled.batch([first], n_steps)[0, :, -2:], labelled.batch([end - 9], 3)[0, :, -2:]
-        assert np.array_equal(X, np.resize(text.as_input, (n_steps, 2)))
-        assert np.array_equal(last[-1], text.as_input[(np.searchsorted(firsts, end - first - 9, "right") + 1) % n])
+        for number, price in enumerate(PRICES if split == "train" else PRICES[:1]):
+            text, firsts = plain_text(data, price, first, end)
+            assert firsts[0] == 0 and firsts[-1] == end - first and (np.diff(firsts) > 0).all()
+            assert number or all(map(np.array_equal, text, labelled.texts[split]))
+            begins, ends = first + 3 * number, end - 9
+            ends -= 3 * ((ends // 3 - number) % 3) if split == "train" else 0  # a start that takes this text
+            n, n_steps = len(text.units), (end - begins) // 3 - 2
+            assert n < n_steps  # so that it goes around
+            X, last = labelled.batch([begins], n_steps)[0, :, -2:], labelled.batch([ends], 3)[0, :, -2:]
+            assert np.array_equal(X, np.resize(text.as_input, (n_steps, 2)))
+            at = np.searchsorted(firsts, ends - first, "right") + np.arange(-1, 2)
+            assert np.array_equal(last, text.as_input[at % n])
+
+
+def test_the_training_part_is_read_in_finer_and_in_coarser_text(data):
+    n_segments = [len(plain_text(data, price, *data.ranges["train"])[0].units) for price in PRICES]
+    assert n_segments[1] > n_segments[0] > n_segments[2]
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=str)
+def test_a_labelled_dataset_can_be_copied_and_pickled(labelled, again):
+    other, starts = again(labelled), [0, 16, 17]
+    assert other.ranges == labelled.ranges and np.array_equal(other.batch(starts, 9), labelled.batch(starts, 9))
+    with pytest.raises(AttributeError, match="nowhere"):
+        _ = other.nowhere
 
 
 def test_other_parts_have_no_say_in_what_the_units_are_nor_in_each_others_text(data, labelled):
@@ -198,7 +236,7 @@ def test_units_are_the_sounds_of_a_voice_and_a_seed_decides_which_is_which():
     found = {seed: units.Centres.find(data, 4, seed).centres for seed in (0, 0, 1, 2)}
     assert np.array_equal(found[0], units.Centres.find(data, 4, 0).centres) and np.isfinite(found[0]).all()
     assert any(not np.array_equal(found[0], found[seed]) for seed in (1, 2))
-    described = texts.describe(data.scaled(*data.ranges["train"]), 9)
+    described = texts.describe(data.scaled(*data.ranges["train"]), RATE)
     spread = np.square(described[:, None] - found[0]).sum(axis=2).min(axis=1).mean()
     assert spread < 0.2 * np.square(described - described.mean(axis=0)).sum(axis=1).mean()
 
@@ -207,12 +245,99 @@ def test_fewer_different_rows_than_units_are_refused_in_one_line():
     rows = np.zeros((200, WIDTH), np.float32)
     rows[100:, FIRST] = 1
     data = dataset_of(rows)
-    at_most = len(np.unique(texts.describe(data.scaled(*data.ranges["train"]), 9), axis=0))
+    at_most = len(np.unique(texts.describe(data.scaled(*data.ranges["train"]), RATE), axis=0))
     with pytest.raises(
         ValueError, match=f"has {at_most} different rows, fewer than vocabulary={at_most + 1}; use a sm"
     ):
         units.Centres.find(data, at_most + 1)
     assert np.isfinite(units.Centres.find(data, at_most).centres).all()
+
+
+# text as it is written, and a primer as text ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_units, voiced", [(7, 0.5), (128, 0.8), (128, 0.0), (300, 1.0), (2, 0.5)])
+def test_names_are_unique_syllables_that_tell_voiced_from_unvoiced_soft_from_loud_and_dark_from_bright(n_units, voiced):
+    rng = np.random.default_rng(n_units)
+    centres = rng.normal(0, 1, (n_units, texts.N_DESCRIBED)).astype(np.float32)
+    centres[:, -1] = np.where(np.arange(n_units) < voiced * n_units, 1, -1)
+    names = units.Centres(centres).names
+    assert len(names) == len(set(names)) == n_units
+    order = {letters: "".join(letters) for letters in ("mnlrwyvzjbdg", "hfsxcpkt")}
+    by_onset = {}
+    for name, centre in zip(names, centres):
+        onset, vowel = name[:-1], name[-1]
+        (letters,) = (known for known in order if onset[0] in known)
+        assert onset == onset[0] * len(onset) and vowel in "uoaei" and (letters[0] == "m") == (centre[-1] > 0)
+        place = len(onset), letters.index(onset[0])
+        by_onset.setdefault(letters, {}).setdefault(place, {})["uoaei".index(vowel)] = centre
+    for rows in by_onset.values():
+        levels = [[centre[0] for centre in rows[place].values()] for place in sorted(rows)]
+        assert all(max(softer) <= min(louder) for softer, louder in zip(levels, levels[1:]))
+        for row in rows.values():
+            assert [-row[vowel][1] for vowel in sorted(row)] == sorted(-centre[1] for centre in row.values())
+
+
+NAMES = ["mu", "no", "la", "he", "mmi"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 200])
+def test_parsing_is_the_inverse_of_writing(n):
+    text = some_text(n, seed=n)
+    written = text.text(NAMES)
+    again = units.Text.parse(written, NAMES)
+    assert all(np.array_equal(a, b) and np.issubdtype(a.dtype, np.integer) for a, b in zip(again, text))
+    assert again.text(NAMES) == written and len(written.split()) == n
+    spaced = units.Text.parse("\n " + written.replace(" ", " \t\n") + " ", NAMES)
+    assert all(map(np.array_equal, spaced, text))
+
+
+def test_what_is_written_is_a_name_and_a_length():
+    assert units.Text(np.array([0, 4, 3]), np.array([5, 24, 1])).text(NAMES) == "mu5 mmi24 he1"
+
+
+@pytest.mark.parametrize(
+    "text, wrong",
+    [("", "an empty text"), (" \n", "an empty text")]
+    + [
+        (f"mu5 {word} no3", repr(word))
+        for word in ("mu", "5", "mu0", "mu25", "mu-1", "mu5.5", "MU5", "ba5", "mu5,", "mmu5")
+    ]
+    + [
+        ("mu 5", "'mu'"),
+        ("he1 mu5no3", "'mu5no3'"),
+        ("mu\0", r"'mu\x00'"),
+        ("mu" + 5000 * "9", "'mu" + 28 * "9" + "'"),
+    ],
+)
+def test_text_that_is_none_is_refused_in_one_line_that_names_the_first_wrong_word(text, wrong):
+    with pytest.raises(ValueError) as raised:
+        units.Text.parse(text, NAMES)
+    expected = f"{wrong} is no segment; write a unit's name and 1 to 24 frames, as in mu5 mmi3"
+    assert str(raised.value) == expected
+
+
+def units_of_frames(text):
+    """The unit of each frame."""
+    return np.repeat(*text)
+
+
+@pytest.mark.parametrize("split, n_frames", [("train", 80), ("train", 300), ("valid", 80), ("test", 60)])
+def test_a_primer_is_read_much_as_the_same_stretch_of_the_dataset_is(data, labelled, split, n_frames):
+    centres = units.Centres.find(data, 7)
+    read = centres.read(data.sequence(split, n_frames), TINY)
+    assert read.n_frames == n_frames and read.lengths.min() >= 1 and read.lengths.max() <= texts.N_LENGTHS
+    text, firsts = plain_text(data, texts.CHANGE, *data.ranges[split])
+    there = text.units[np.searchsorted(firsts, 3 * np.arange(n_frames), side="right") - 1]
+    assert np.mean(units_of_frames(read) == there) > 0.7
+    assert len(read.units) < 2 * len(np.unique(np.searchsorted(firsts, 3 * np.arange(n_frames), side="right")))
+
+
+def test_a_primer_of_one_frame_is_one_segment(data):
+    frame = data.sequence("valid", 1)
+    for rows in (frame, np.repeat(frame, 24, axis=0)):
+        read = units.Centres.find(data, 7).read(rows, TINY)
+        assert read.lengths.tolist() == [len(rows)] and read.units.shape == (1,)
 
 
 # the language model ------------------------------------------------------------------------------------------------
@@ -233,8 +358,6 @@ class Model:
         self.loss, self.train = theano.function([text], loss), theano.function([text], loss, updates=changes)
         known = {self.language.text: text, self.language.next: following}
         self.logits = theano.function([text, following], lasagne.layers.get_output(self.language.outputs, known))
-        step = self.language.compile_next()
-        self.language.compile_next = lambda: step
         self._begun = [(v, v.get_value()) for v in {*changes, *self.params.values()}]
 
     def anew(self):
@@ -243,7 +366,7 @@ class Model:
         return self
 
     def said(self, primer, n, seed=0, temperature=1.0):
-        """The next n runs, int (n, 2)."""
+        """The next n segments, int (n, 2)."""
         rng = np.random.default_rng(seed)
         return np.array(list(itertools.islice(units.say(self.language, primer, rng, temperature), n)))
 
@@ -270,7 +393,27 @@ def test_the_loss_is_the_cross_entropy_of_its_own_logits(made):
     assert made.loss(text) == pytest.approx(np.sum(surprises, axis=0).mean(), rel=1e-5)
 
 
-def test_each_run_is_judged_by_those_before_it_alone(made):
+@pytest.mark.parametrize("form", ["textbook", "lasagne-0.1"])
+def test_the_speaker_hears_as_the_graph_does(form):
+    recipe = TINY.replace(lstm="fused" if form == "textbook" else "fused-lasagne-0.1")
+    source = lasagne.layers.InputLayer((None, None, WIDTH + texts.N_GIVEN))
+    _, given = units.conditioned(source, recipe.vocabulary, WIDTH, lambda layer: layer)
+    language, rng = units.LanguageModel(recipe, given), np.random.default_rng(3)
+    for parameter in lasagne.layers.get_all_params(language.outputs):
+        parameter.set_value(rng.normal(0, 0.3, parameter.get_value().shape).astype(np.float32))
+    text, following = some_text(12), T.matrix("following")
+    known = {language.text: text.as_input[None], language.next: following}
+    outputs = lasagne.layers.get_output(language.outputs, known, deterministic=True)
+    embedded = language.embedding.W_unit.get_value()[np.r_[text.units[1:], 2]]
+    by_graph, speaker = theano.function([following], outputs)(embedded), units.Speaker(language)
+    for i, segment in enumerate(zip(*text)):
+        speaker.hear(*segment)
+        unit = text.units[i + 1] if i < 11 else 2
+        for logits, expected in zip((speaker.units(), speaker.lengths(unit)), (by_graph[0][i], by_graph[1][i, 1:])):
+            assert np.allclose(logits, expected, atol=1e-4)
+
+
+def test_each_segment_is_judged_by_those_before_it_alone(made):
     text = some_text(9).as_input[None]
     other = text.copy()
     other[0, 5:] = (text[0, 5:] + 1) % 5
@@ -334,7 +477,7 @@ def test_what_is_said_is_of_the_primer_the_temperature_and_the_random_numbers(ma
 
 
 @pytest.mark.parametrize("least", [1, 2, 7, 64, 500])
-def test_blocks_joined_are_what_the_whole_text_gives_however_many_runs_at_a_time(least):
+def test_blocks_joined_are_what_the_whole_text_gives_however_many_segments_at_a_time(least):
     primer, text = some_text(4, 1), some_text(150, 2)
     made = list(language_models.blocks(zip(*text), primer, least))
     assert np.array_equal(np.concatenate(made), text.given(before=primer.units[-1]))
@@ -343,7 +486,7 @@ def test_blocks_joined_are_what_the_whole_text_gives_however_many_runs_at_a_time
 def test_blocks_of_a_text_without_end_come_as_they_are_said():
     primer, text = some_text(4, 1), some_text(20, 2)
     heard = []
-    endless = (heard.append(run) or run for run in itertools.cycle(zip(*text)))
+    endless = (heard.append(segment) or segment for segment in itertools.cycle(zip(*text)))
     first = next(language_models.blocks(endless, primer, 10))
     assert len(heard) == 11 and np.array_equal(first, text.given(primer.units[-1])[: len(first)])
     assert len(first) == text.lengths[:10].sum()

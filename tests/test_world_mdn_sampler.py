@@ -1,7 +1,6 @@
 """The sampler in C++ against the compiled graph, frame by frame, with the same random numbers; of one level and two."""
 
 import functools
-import itertools
 
 import numpy as np
 import pytest
@@ -241,11 +240,10 @@ def test_what_is_given_has_its_effect_and_must_be_of_the_networks_width(two_leve
 
 
 @pytest.fixture(scope="module", autouse=True)
-def said_once(two_levels):
-    """The language model's step is compiled once."""
-    two_levels.language.compile_next = functools.cache(two_levels.language.compile_next)
+def told_apart(two_levels):
+    """The units are told apart."""
     rng = np.random.default_rng(7)
-    two_levels.language.given.centres.set_value(rng.normal(0, 1, (6, N - 2)).astype(np.float32))
+    two_levels.language.given.centres.set_value(rng.normal(0, 1, (6, units.text.N_DESCRIBED)).astype(np.float32))
 
 
 def told(network, n, **options):
@@ -261,9 +259,9 @@ def read_by_hand(network, primer, recipe):
 def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm):
     network = two_levels if lstm == "fused" else network_of(TEXT, lstm=lstm)
     rng, n = np.random.default_rng(8), 300
-    text = [(int(u), int(k)) for u, k in zip(rng.integers(0, 6, 80), rng.integers(1, 9, 80))]
+    text = units.Text(rng.integers(0, 6, 80), rng.integers(1, 9, 80))
     read = read_by_hand(network, PRIMER, TEXT)
-    whole = units.Text(*(np.concatenate(pair) for pair in zip(read, np.array(text).T))).given()
+    whole = units.Text(*map(np.concatenate, zip(read, text))).given()
     assert np.array_equal(read.lengths.sum(), len(PRIMER))
     step, draws = generation.compile_chains(network), generation.Draws(network.head, 3)
     heard = np.concatenate([PRIMER, whole[1 : len(PRIMER) + 1]], axis=1)[None]
@@ -272,13 +270,14 @@ def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm)
     for row in whole[len(PRIMER) + 1 : len(PRIMER) + n]:
         frame, state = step(np.concatenate([frame[0], row])[None, None], state, *draws.take(1))
         expected.append(frame[0])
-    assert np.allclose(told(network, n, seed=3, text=iter(text)), expected, atol=2e-3)
+    assert np.allclose(told(network, n, seed=3, text=text), expected, atol=2e-3)
 
 
 def test_a_text_that_ends_is_told_to_its_end(two_levels):
-    text = [(1, 3), (2, 5), (0, 1)]
+    text = units.Text(np.array([1, 2, 0]), np.array([3, 5, 1]))
+    longer = units.Text(*(np.tile(v, 20) for v in text))
     assert told(two_levels, 100, text=text).shape == (9, N)
-    assert np.array_equal(told(two_levels, 100, text=text)[:8], told(two_levels, 8, text=itertools.cycle(text)))
+    assert np.array_equal(told(two_levels, 100, text=text)[:8], told(two_levels, 8, text=longer))
 
 
 def test_a_seed_decides_all_of_two_levels_and_there_are_as_many_frames_as_asked_for(two_levels):
@@ -290,7 +289,7 @@ def test_a_seed_decides_all_of_two_levels_and_there_are_as_many_frames_as_asked_
     assert not np.allclose(other, whole[:64])
 
 
-def test_frames_do_not_depend_on_how_many_runs_are_said_at_a_time(two_levels, monkeypatch):
+def test_frames_do_not_depend_on_how_many_segments_are_said_at_a_time(two_levels, monkeypatch):
     whole, blocks = told(two_levels, 300, seed=5), units.blocks
     for least in (1, 5, 200):
         monkeypatch.setattr(units, "blocks", functools.partial(blocks, least=least))
@@ -300,7 +299,7 @@ def test_frames_do_not_depend_on_how_many_runs_are_said_at_a_time(two_levels, mo
 def test_the_temperature_of_two_levels_is_that_of_the_text(two_levels, monkeypatch):
     asked, say = [], units.say
     monkeypatch.setattr(units, "say", lambda *args: asked.append(args[3]) or say(*args))
-    text = list(itertools.islice(zip(itertools.cycle(range(6)), itertools.cycle((3, 5))), 80))
+    text = units.Text(np.resize(np.arange(6), 80), np.resize([3, 5], 80))
     as_it_is, warmer = (told(two_levels, 90, text=text, temperature=t) for t in (0.1, 9.0))
     assert np.array_equal(as_it_is, warmer) and not asked
     assert not np.array_equal(*(told(two_levels, 90, temperature=t) for t in (0.1, 9.0))) and asked == [0.1, 9.0]

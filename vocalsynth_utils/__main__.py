@@ -238,7 +238,7 @@ def _training_commands(command):
     option = command(prepare, RECIPE, ("RECORDING", "any audio file"), ("OUT_DIR", "the dataset's folder")).add_argument
     option("--set", **SET)
     option = command(train, RECIPE).add_argument
-    default = "(default: the built-in voice, 300 s of it, or 1500 s for world-mdn)"
+    default = "(default: the built-in voice, 300 s of it, or 1500 s for WORLD voices)"
     option("--data", **DATA, help=f"a recording or a prepared dataset {default}")
     option("--run", type=_path, metavar="DIR", help="the run's folder (default runs/RECIPE)")
     option("--epochs", type=_whole, help="train up to this many epochs")

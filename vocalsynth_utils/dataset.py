@@ -1,11 +1,9 @@
 """A recording made ready for training, as a `Dataset`: rows on disk, memory-mapped, and batches of sequences of them.
 
-A dataset is a folder with ``signal.npy``, the recording as mono samples, with
-``rows.npy`` where a frame holds something else than samples, and with
-``dataset.json``.  The rows are unscaled: single samples for raw frames, one row
-of parameters every few milliseconds for other features.  A batch is defined by
-the rows its sequences start at, so shifted copies of the recording cost no
-disk and no memory.
+A dataset is a folder with ``signal.npy``, the recording as mono samples, with ``rows.npy`` where a frame holds other
+things than samples, and with ``dataset.json``.  The rows are unscaled: single samples for raw frames, one row of
+parameters every few milliseconds for other features.  A batch is defined by the rows its sequences start at, so shifted
+copies of the recording cost no disk and no memory.
 """
 
 import contextlib

@@ -1,8 +1,7 @@
 """Frames and sound that a network makes when it hears only itself, after some true frames to begin with.
 
-`free_run` is the loop itself; `generate` is what it is for: a trained network,
-its frames as they come, and their sound in pieces.  A recipe that needs more than
-the compiled graph gives its own sampler; see `pipeline.generate`.
+`free_run` is the loop itself; `generate` is what it is for: a trained network, its frames as they come, and their sound
+in pieces.  A recipe that needs more than the compiled graph gives its own sampler; see `pipeline.generate`.
 """
 
 import warnings

@@ -275,7 +275,7 @@ HEADS = {  # a recipe's loss: its head, and what that takes beyond the layer bel
     "mse": (LinearHead, lambda recipe, scaling: ()),
     "mixture": (MixtureHead, lambda recipe, scaling: (recipe.n_mixtures,)),
     "residual-mixture": (MixtureHead, lambda recipe, scaling: (recipe.n_mixtures, True)),
-    "world": (WorldHead, lambda recipe, scaling: (recipe.n_mixtures, _voicing_values(scaling), _temperatures(recipe))),
+    "world": (WorldHead, lambda recipe, scaling: (recipe.n_mixtures, *_of_world(recipe, scaling))),
 }
 
 
@@ -290,11 +290,7 @@ def head_sizes(recipe, n_units, n_features):
     return HEADS[recipe.loss][0].sizes(n_units, n_features, recipe.n_mixtures)
 
 
-def _temperatures(recipe):
-    return GIVEN_TEMPERATURES if recipe.has_text else TEMPERATURES
-
-
-def _voicing_values(scaling):
-    if scaling is None:
-        return -1.0, 1.0
-    return (np.array([0.0, 1.0]) - scaling.shift[VOICING]) / scaling.scale[VOICING]
+def _of_world(recipe, scaling):
+    """A `WorldHead`'s voicing values and temperatures."""
+    shift, scale = (scaling.shift[VOICING], scaling.scale[VOICING]) if scaling else (0.5, 0.5)
+    return (np.array([0.0, 1.0]) - shift) / scale, GIVEN_TEMPERATURES if recipe.has_text else TEMPERATURES

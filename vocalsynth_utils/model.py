@@ -35,8 +35,9 @@ class Network(NamedTuple):
 
     def losses(self, hids, heard, target, X, deterministic=True):
         """The loss of each level, scalars: of the frames, and of the text in X where there is one."""
-        # every other sequence: a step of text is several frames long, so there is less of it
-        text = [self.language.loss(X[::2], deterministic)] if self.language else []
+        # every other sequence is enough to train on: a step of text is several frames long, so there is less of it
+        some = X if deterministic else X[::2]
+        text = [self.language.loss(some, deterministic)] if self.language else []
         return [self.head.loss(hids, heard, target), *text]
 
 

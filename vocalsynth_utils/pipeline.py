@@ -1,7 +1,6 @@
 """Whole recipes trained, generated from and evaluated: the one way, for the command line, notebooks and sweeps alike.
 
-A lesson may walk through the steps that these call: `dataset`, `training`,
-`generation` and `evaluation`.
+A lesson may walk through the steps that these call: `dataset`, `training`, `generation` and `evaluation`.
 """
 
 import contextlib
@@ -26,8 +25,7 @@ def prepare(recipe, recording=None, folder=None, resume=False):
     ----------
     recipe : Recipe
     recording : path, optional
-        A recording, or the folder of a prepared dataset; by default the
-        built-in voice, five minutes of it, or what the recipe needs.
+        Or the folder of a prepared dataset; by default the built-in voice, five minutes or what the recipe needs.
     folder : path
         The run's; a recording is prepared into its ``dataset`` folder, from
         an equal dataset of a run beside it where there is one.
@@ -66,7 +64,7 @@ def primer(run, source="valid", n_frames=None):
 def generate_pieces(run, seconds, frames, temperature=1.0, seed=0, on_frame=None, checkpoint="best", text=None):
     """As `generate`, a piece at a time."""
     network = generation.load_network(run, checkpoint)
-    hooks = world_mdn.hooks(run, network, text) if run.recipe.has_world_heads else {"network": network}
+    hooks = world_mdn.hooks(run, network, text)
     return generation.generate_pieces(run, seconds, frames, temperature, seed, on_frame=on_frame, **hooks)
 
 
@@ -82,7 +80,7 @@ def generate(run, seconds, frames, *args, **options):
     temperature, seed, on_frame
         See `generation.generate`, which says what is returned.
     checkpoint : {"best", "last"}
-    text : units.Runs, optional
+    text : units.Text, optional
         To be said by a run of two levels, at least so many seconds of it.
     """
     return np.concatenate(list(generate_pieces(run, seconds, frames, *args, **options)))
@@ -107,8 +105,7 @@ def evaluate(run, dataset=None, seconds=600.0, seed=0, temperature=1.0, on_frame
     ----------
     run : runs.Run
     dataset : dataset.Dataset, optional
-        What it was trained on: its train part is the voice, its test part the
-        held-out voice, its valid part the primer.
+        What it was trained on: its train part is the voice, its test part the held-out voice, valid the primer.
     seconds : float
     seed, temperature, on_frame
         See `generation.generate`.

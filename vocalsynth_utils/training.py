@@ -1,7 +1,6 @@
 """Log rows, one for each epoch: batches, schedules, the compiled functions and the loop that uses them.
 
-`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and
-everything is on disk before it yields a row.
+`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and everything is on disk before it yields a row.
 """
 
 import math
@@ -121,7 +120,6 @@ def compile_trainer(recipe, n_features, scaling=None):
 
     def train(*batch):  # the levels share nothing: each on a core of its own
         return sum(features.over_cores(lambda function: function(*batch), each))
-
 
     hids, _ = model.run(network, frames_in, deterministic=True)
     valid = theano.function([X], T.stack(network.losses(hids, frames_in, target, X)))

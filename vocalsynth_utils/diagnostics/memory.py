@@ -7,7 +7,7 @@ from .. import features, model
 from ..storage import free_memory, readable_size, used_memory
 
 PROGRAM = 120e6  # bytes: Python, Theano, and what compiling leaves behind
-VOCODER = 500e6  # what analysing and making sound for the calibration takes
+VOCODER = 500e6  # what analysing a recording of WORLD frames takes
 # numbers kept for one unit and one feature in one step: gates, cell, output, and the way back
 PER_UNIT, PER_INPUT = 7.5, 2
 JUDGED_UNIT, JUDGED_INPUT = 15, 5.5  # the same, more, when the best parameters are judged at the end
@@ -35,8 +35,9 @@ def memory_needed(recipe, n_features=None):
     frames = 4 * recipe.n_batch * recipe.n_steps  # in a batch, by four bytes
     said = max(width, recipe.n_mixtures * (1 + 2 * width))
     passes = 2 if recipe.p_teacher < 1 else 1  # scheduled sampling hears the batch once more
-    trained = frames * (passes * PER_UNIT * sum(recipe.n_units) + PER_INPUT * said)
-    judged = frames * (JUDGED_UNIT * sum(recipe.n_units) + JUDGED_INPUT * said)
+    n_units = sum(recipe.n_units) + recipe.language_units
+    trained = frames * (passes * PER_UNIT * n_units + PER_INPUT * said)
+    judged = frames * (JUDGED_UNIT * n_units + JUDGED_INPUT * said)
     program = PROGRAM + VOCODER * recipe.has_world_heads
     return int(program + parameters + OF_HEAP * _heap(recipe, width, said) + trained + max(parameters, judged))
 

@@ -4,8 +4,9 @@ A teacher-forced loss says nothing about free running: networks of equal loss di
 spectrum alone cannot tell a voice from a loop.  So several measures stand side by side, each with the figures of real
 voice, of the codec and of plain failures.  `reference` describes a voice, `evaluate` measures signals against it.
 
-A measure that is tuned to no longer says how it sounds.  Calibration and rejection set those of `TUNED`; those of
-`INDEPENDENT`, of how sounds follow each other and move, took no part in either; nor did `ears`, which others made.
+A measure that is tuned to no longer says how it sounds.  Generation was long corrected until it met those of `TUNED`;
+today's settings were chosen by `ears`, which others made, on a part of one voice; those of `INDEPENDENT`, of how sounds
+follow each other and move, took no part in any choice.
 """
 
 from . import ears

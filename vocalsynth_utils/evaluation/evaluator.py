@@ -13,7 +13,7 @@ from .measures import Gaussian, frechet, segment_rows, within
 
 SNIPPET_SECONDS = 0.05  # of the shuffled ceiling
 SAME_PITCH = 50 / 1200  # octaves
-TUNED = ("survival_s", "ok", "outside", "fd", "spectrum_db", "voiced_share")  # what calibration and rejection set
+TUNED = ("survival_s", "ok", "outside", "fd", "spectrum_db", "voiced_share")  # what was corrected for
 
 
 class Described(NamedTuple):
@@ -213,7 +213,7 @@ def evaluate(ref, generated, frame_length=None):
         median and 5 % quantile of the distance of half-second segments to the nearest of the training voice;
         ``repetition``: the same distance to the signal's own last 30 s; ``f0_roughness_ratio``: melody's steps over
         the held-out voice's; ``voiced_share``; and ``..._real``, ``..._codec``, ``..._heldout`` for comparison.
-        What took no part in calibration or rejection: ``unit_perplexity``, how little the order of its sounds is
+        What took no part in any choice: ``unit_perplexity``, how little the order of its sounds is
         foreseen, to be read where ``repeated_units``, the share of their trigrams that recur, is the voice's own;
         ``modulation``: distance of rhythm; ``two_sample``: how often half seconds are told from the held-out voice's.
 

@@ -1,4 +1,4 @@
-"""The measures that took no part in calibration or rejection: a voice as they know it, a signal's figures by name."""
+"""The measures that took no part in any choice: a voice as they know it, a signal's figures by name."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """How a voice's level and timbre move, apart from where they are: its rhythm, and whether it can be told from another.
 
-Means and spread of single frames, which calibration sets, have no part in any of it.
+Means and spread of single frames, which are easily corrected, have no part in any of it.
 """
 
 import numpy as np

@@ -4,8 +4,9 @@
 that text; `LanguageModel` says how text goes on; `Given` is what a frame's layer hears of it.
 """
 
-from .language import Given, LanguageModel, blocks, conditioned, say, sizes
+from .language import Given, LanguageModel, blocks, conditioned, sizes
+from .speaking import Speaker, say
 from .text import N_GIVEN, N_TEXT, Centres, Labelled, Text
 
 __all__ = ["Centres", "Given", "Labelled", "LanguageModel", "N_GIVEN", "N_TEXT", "Text"]
-__all__ += ["blocks", "conditioned", "say", "sizes"]
+__all__ += ["Speaker", "blocks", "conditioned", "say", "sizes"]

@@ -116,34 +116,6 @@ class LanguageModel:
         index = T.cast(following, "int32")
         return sum(_surprise(logits, index[:, k]).mean() for k, logits in enumerate(said))
 
-    def compile_next(self):
-        """``next(text, state, uniform, temperature) -> (text, state)``: one segment more, by the Gumbel-max trick.
-
-        Text is float32 (1, n_segments, 2), state [hid, cell], (1, n_units), or None; uniform float32 (1, vocabulary +
-        N_LENGTHS + 1) in (0, 1).
-        """
-        text, uniform, temperature = T.tensor3("text"), T.matrix("uniform"), T.scalar("temperature")
-        hid, cell = T.matrix("hid"), T.matrix("cell")
-        below = get_output(self._below, {self.text: text}, deterministic=True)
-        hids, hid_after, cell_after = self.lstm.run(below, hid, cell)
-        gumbel = -T.log(-T.log(uniform))
-        n = self.unit.num_units
-        logits = get_output(self.unit, {self.rows: hids[:, -1]})
-        unit = T.cast(T.argmax(logits / temperature + gumbel[:, :n], axis=1), "float32")
-        given = {self.rows: hids[:, -1], self.next: _embedded(self.embedding.W_unit, unit)}
-        logits = get_output(self.length, given)[:, 1:]  # of no length 0
-        length = T.cast(1 + T.argmax(logits / temperature + gumbel[:, n + 1 :], axis=1), "float32")
-        said = T.stack([unit, length], axis=1).dimshuffle(0, "x", 1)
-        run = theano.function([text, hid, cell, uniform, temperature], [said, hid_after, cell_after])
-        n_units = self.lstm.num_units
-
-        def following(text, state, uniform, temperature=1.0):
-            hid, cell = state or [np.zeros((1, n_units), np.float32) for _ in range(2)]
-            said, *state = (np.array(v) for v in run(text, hid, cell, uniform, np.float32(temperature)))
-            return said, state
-
-        return following
-
 
 def sizes(recipe):
     """Numbers that two levels have beside the frames' LSTM and head, and how many more inputs that LSTM has."""
@@ -151,16 +123,6 @@ def sizes(recipe):
     lstm = 4 * (UNIT + LENGTH + n + 1) * n + 5 * n
     dense = (n + 1) * words + (n + UNIT + 1) * HIDDEN + (HIDDEN + 1) * (N_LENGTHS + 1)
     return lstm + dense + words * (UNIT + GIVEN + N_DESCRIBED) + (N_LENGTHS + 1) * LENGTH, 3 * GIVEN + N_GIVEN - 3
-
-
-def say(language, primer, rng, temperature=1.0):
-    """Text that goes on after the `Text` of a primer, for ever: yields (unit, length), ints."""
-    following, state, heard = language.compile_next(), None, primer.as_input[None]
-    n = language.unit.num_units + N_LENGTHS + 1
-    while True:
-        uniform = rng.uniform(1e-12, 1, (1, n)).astype(np.float32)
-        heard, state = following(heard, state, uniform, temperature)
-        yield tuple(int(v) for v in heard[0, 0])
 
 
 def conditioned(source, vocabulary, n_features, noise):
@@ -176,7 +138,7 @@ def conditioned(source, vocabulary, n_features, noise):
 def blocks(text, primer, least=64):
     """`Text` of text that goes on, with what comes before and after each, `least` segments at a time.
 
-    Yields what `Text.given` is of each block's frames: the last segment waits for the one that follows it, or for the end.
+    Yields what `Text.given` is of each block's frames: the last segment waits for the one that follows, or for the end.
     """
     before, waiting = primer.units[-1], []
     for segment in text:

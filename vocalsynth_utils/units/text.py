@@ -1,12 +1,11 @@
 """A voice as text: `Centres`, the sound units found in it, and `Text`, the units that its frames go through.
 
-A unit is a centre of k-means; a segment is how long a voice stays with one.  Where segments begin and end is decided for all
-rows together: the units whose summed squared distance is least, with a price on each change.
+A unit is a centre of k-means; a segment is a unit and how long it lasts.  Where segments begin and end is decided for
+all rows together: the units whose summed squared distance is least, with a price on each change.
 
 H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised dynamic programming" (2022).
 """
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -36,14 +35,13 @@ class Text(NamedTuple):
     @classmethod
     def parse(cls, text, names):
         """Those that ``"ma5 so3 ma4"`` says, by the `names` of units; ValueError on what is none."""
-        words = [re.fullmatch(r"([a-z]+)(\d+)", word) for word in text.split()]
-        known = [word and word[1] in names and 1 <= int(word[2]) <= N_LENGTHS for word in words]
-        if not all(known) or not words:
-            wrong = repr(text.split()[known.index(False)]) if words else "an empty text"
+        known = {f"{name}{n}": (unit, n) for unit, name in enumerate(names) for n in range(1, N_LENGTHS + 1)}
+        words = text.split()
+        wrong = [repr(word[:30]) for word in words if word not in known] or ["an empty text"] * (not words)
+        if wrong:
             said = f"a unit's name and 1 to {N_LENGTHS} frames"
-            raise ValueError(f"{wrong} is no segment; write {said}, as in {names[0]}5 {names[-1]}3")
-        units, lengths = zip(*((names.index(word[1]), int(word[2])) for word in words))
-        return cls(np.array(units), np.array(lengths))
+            raise ValueError(f"{wrong[0]} is no segment; write {said}, as in {names[0]}5 {names[-1]}3")
+        return cls(*map(np.array, zip(*(known[word] for word in words))))
 
     def text(self, names):
         """As it is written, the inverse of `parse`: each unit's name and how many frames it lasts."""
@@ -156,7 +154,7 @@ def describe(X, rate):
 
 
 def as_text(units, rows_per_frame):
-    """The unit of each row, (n_rows,), as `Text`, and the first row of each segment, with the end: (n_segments + 1,)."""
+    """The unit of each row, (n_rows,), as `Text`, and the first row of each segment and the end: (n_segments + 1,)."""
     most = N_LENGTHS * rows_per_frame
     starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
     ends = np.r_[starts[1:], len(units)]
@@ -178,7 +176,7 @@ def _described(dataset, first, end):
 
 
 class Labelled:
-    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a segment of the text.
+    """A dataset whose batches hold the text too: at each step a frame, its place in the text, and a segment of it.
 
     All else is the dataset's.  The segments of a sequence's steps are as many from its beginning on, and so go on for
     longer than its frames; where a part ends they go on at its beginning.  `texts` are those of each part.
@@ -196,6 +194,8 @@ class Labelled:
         return as_text(np.concatenate(units), self._dataset.rows_per_frame)
 
     def __getattr__(self, name):
+        if name == "_dataset":  # of one that copy or pickle has begun to make
+            raise AttributeError(name)
         return getattr(self._dataset, name)
 
     def batch(self, starts, n_steps):
@@ -206,7 +206,7 @@ class Labelled:
         X[:, :, :width] = frames
         for sequence, start in zip(X[:, :, width:], starts):
             split = next(name for name, (first, end) in self.ranges.items() if first <= start < end)
-            text, firsts = self._read[split][start % len(self._read[split])]
+            text, firsts = self._read[split][start // self.rows_per_frame % len(self._read[split])]
             row = start - self.ranges[split][0] + self.rows_per_frame * np.arange(n_steps)
             which = np.searchsorted(firsts, row, side="right") - 1
             length = firsts[which + 1] - firsts[which]

@@ -38,7 +38,7 @@ def can_sample(network):
 
 
 def hooks(run, network, text=None):
-    """What `generation.generate` is given for a run of WORLD frames, by name: network, sampler and level.
+    """What `generation.generate` is given for a run, by name: network, and of WORLD frames sampler and level.
 
     Parameters
     ----------
@@ -47,6 +47,10 @@ def hooks(run, network, text=None):
     text : units.Text, optional
         Said by a run of two levels, in place of what its language model says.
     """
+    if text and not run.recipe.has_text:
+        raise ValueError(f"text is given, and {run.recipe.name!r} has one level; leave it out, or use world-units")
+    if not run.recipe.has_world_heads:
+        return {"network": network}
     sampler = functools.partial(text_frames, recipe=run.recipe, text=text) if run.recipe.has_text else world_frames
     return {"network": network, "sampler": sampler, "level": run.level}
 
@@ -65,6 +69,11 @@ def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None,
 
     `text` are `units.Text` to be said after the primer; by default the language model says them.
     """
+    if text and text.n_frames < n_frames:
+        seconds = text.n_frames * recipe.frame_length / recipe.sample_rate
+        raise ValueError(
+            f"text lasts {seconds:.3f} s, shorter than what is to be generated; write more, or ask for less"
+        )
     language, draws = network.language, generation.Draws(network.head, seed)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
     saying = zip(*text) if text else units.say(language, read, np.random.default_rng([seed, 1]), temperature)

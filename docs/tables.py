@@ -1,0 +1,60 @@
+"""The tables of docs/results.md and README.md that are made of data/measured/*.json: this program writes them anew.
+
+Each stands between a line ``<!-- NAME -->`` and ``<!-- end -->``.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PAGES = HERE / "results.md", HERE.parent / "README.md"
+MEASURED = HERE.parent / "data" / "measured"
+VOICES = {"fr": "French", "es": "Spanish", "it": "Italian", "singer": "built-in singer"}
+EARS = {"dnsmos": ".2f", "p808": ".2f", "phone_perplexity": ".1f", "repeated_phones": ".3f"}
+OWN = {"unit_perplexity": ".1f", "repeated_units": ".3f", "modulation": ".3f", "two_sample": ".2f"}
+ALSO = {"survival_s": ".0f", "ok": ".3f", "fd": ".2f", "novelty_min": ".2f", "f0_roughness_ratio": ".2f"}
+
+
+def rows(name, columns, wanted=lambda row: True):
+    """Lines of a Markdown table of a file's rows: a line for each voice and thing, several seeds in a cell."""
+    measured = [row for row in json.loads((MEASURED / f"{name}.json").read_text())["rows"] if wanted(row)]
+    yield "| | " + " | ".join(key.replace("_", " ") for key in columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
+    for voice in dict.fromkeys(row["voice"] for row in measured):
+        for what, tau in dict.fromkeys((row["what"], row["temperature"]) for row in measured if row["voice"] == voice):
+            same = [r for r in measured if (r["voice"], r["what"], r["temperature"]) == (voice, what, tau)]
+            title = f"{VOICES[voice]}: {what}" + (f", {tau:g}" if tau else "")
+            cells = (
+                ", ".join(format(np.nan if r[key] is None else r[key], form) for r in same)
+                for key, form in columns.items()
+            )
+            yield f"| {title} | " + " | ".join(cells) + " |"
+
+
+def drawn(row):
+    """True for what a network made."""
+    return row["temperature"] is not None
+
+
+TABLES = {
+    "ears": lambda: rows("ears", EARS),
+    "own": lambda: rows("ears", OWN),
+    "lived": lambda: rows("ears", ALSO, drawn),
+    "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
+}
+
+
+def filled(text):
+    """A page with its tables made anew."""
+    for name, table in TABLES.items():
+        made = "\n".join(table())
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{made}\n\g<2>", text, flags=re.S)
+    return text
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
