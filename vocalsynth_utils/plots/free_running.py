@@ -3,6 +3,7 @@ and the attractor it falls into.
 """
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from ..preprocessing import frame
 from .style import COLOURS, CYCLE, INK, colour_of, dress, new_axes
@@ -81,6 +82,7 @@ def order(curves, voice, ax=None, title=None):
             ax.annotate(f"{temperature:g}", (x, y), (5, 5), textcoords="offset points", fontsize=8.5, color=INK)
     ax.plot(voice[1], voice[0], "*", color=COLOURS["reference"], markersize=15, label="the voice itself", zorder=5)
     ax.set(xlim=(0, 1), yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
     return dress(ax, "repeated trigrams (share)", "perplexity (units, log scale)", title, beside=True)
