@@ -208,7 +208,9 @@ def test_the_training_part_is_read_in_finer_and_in_coarser_text(data):
     assert n_segments[1] > n_segments[0] > n_segments[2]
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=str)
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "deepcopy", "pickle"]
+)
 def test_a_labelled_dataset_can_be_copied_and_pickled(labelled, again):
     other, starts = again(labelled), [0, 16, 17]
     assert other.ranges == labelled.ranges and np.array_equal(other.batch(starts, 9), labelled.batch(starts, 9))
