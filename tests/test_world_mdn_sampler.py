@@ -276,8 +276,10 @@ def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm)
 def test_a_text_that_ends_is_told_to_its_end(two_levels):
     text = units.Text(np.array([1, 2, 0]), np.array([3, 5, 1]))
     longer = units.Text(*(np.tile(v, 20) for v in text))
-    assert told(two_levels, 100, text=text).shape == (9, N)
-    assert np.array_equal(told(two_levels, 100, text=text)[:8], told(two_levels, 8, text=longer))
+    assert told(two_levels, 9, text=text).shape == (9, N)
+    with pytest.raises(ValueError, match="text lasts 0.135 s, shorter"):
+        told(two_levels, 10, text=text)
+    assert np.array_equal(told(two_levels, 9, text=text)[:8], told(two_levels, 8, text=longer))
 
 
 def test_a_seed_decides_all_of_two_levels_and_there_are_as_many_frames_as_asked_for(two_levels):

@@ -73,7 +73,7 @@ class FrameExplorer(ipywidgets.VBox):
 class TemperatureSlider(ipywidgets.VBox):
     """A slider over sounds that were made beforehand, with a player of the one it stands at.
 
-    `sounds` is a dict of float arrays of shape (n_samples,), full scale 1, by temperature; it stands at `value` at first.
+    `sounds` is a dict of float arrays of shape (n_samples,), full scale 1, by temperature; at first it is at `value`.
     """
 
     def __init__(self, sounds, value=1.0, sr=16000):
