@@ -54,7 +54,7 @@ def test_squared_error_on_world_frames_ends_in_a_loop(made):
     primer = generation.primer_frames(run, data, "valid", 200)
     frames = generation.free_run(generation.compile_step(generation.load_network(run)), primer, 1500)
     again = [plots.recurrence(x.ravel(), length=20 * x.shape[1], farthest=150 * x.shape[1]) for x in (frames, primer)]
-    assert error(run) < 0.6 and again[0] < 0.5 * again[1]
+    assert error(run) < 0.8 and again[0] < 0.5 * again[1]
 
 
 def test_residual_means_blow_up_and_absolute_ones_do_not(made):
@@ -64,7 +64,7 @@ def test_residual_means_blow_up_and_absolute_ones_do_not(made):
         primer = generation.primer_frames(run, data, "valid", 200)
         frames = generation.free_run(generation.compile_step(generation.load_network(run)), primer, 2000)
         largest[name] = np.abs(frames[-500:]).max()
-        assert error(run) < 0.6
+        assert error(run) < 0.8
     assert largest["world-residual"] > 12 > largest["world-absolute"]
 
 
