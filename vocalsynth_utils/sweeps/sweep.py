@@ -7,6 +7,7 @@ and whatever ends the sweep, each run goes on from its last whole epoch.
 import collections
 import concurrent.futures
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -268,6 +269,7 @@ def _cluster(address, out):
     from distributed import TimeoutError as DaskTimeout
 
     folder = storage.real_path(out)
+    gc.collect()  # a client that found no scheduler is closed now: while another starts, each waits for the other
     with _quiet(), contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
