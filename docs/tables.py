@@ -18,11 +18,21 @@ OWN = {"unit_perplexity": ".1f", "repeated_units": ".3f", "modulation": ".3f", "
 ALSO = {"survival_s": ".0f", "ok": ".3f", "fd": ".2f", "novelty_min": ".2f", "f0_roughness_ratio": ".2f"}
 
 
+def held(name, part):
+    """A part of a file of what was measured."""
+    return json.loads((MEASURED / f"{name}.json").read_text())[part]
+
+
+def head(*columns):
+    """The first two lines of a table."""
+    yield "| " + " | ".join(key.replace("_", " ") for key in columns) + " |"
+    yield "|---" * len(columns) + "|"
+
+
 def rows(name, columns, wanted=lambda row: True):
-    """Lines of a Markdown table of a file's rows: a line for each voice and thing, several seeds in a cell."""
-    measured = [row for row in json.loads((MEASURED / f"{name}.json").read_text())["rows"] if wanted(row)]
-    yield "| | " + " | ".join(key.replace("_", " ") for key in columns) + " |"
-    yield "|---" * (1 + len(columns)) + "|"
+    """Lines of a table of a file's rows: a line for each voice and thing, several seeds or stretches in a cell."""
+    measured = [row for row in held(name, "rows") if wanted(row)]
+    yield from head("", *columns)
     for voice in dict.fromkeys(row["voice"] for row in measured):
         for what, tau in dict.fromkeys((row["what"], row["temperature"]) for row in measured if row["voice"] == voice):
             same = [r for r in measured if (r["voice"], r["what"], r["temperature"]) == (voice, what, tau)]
@@ -34,6 +44,14 @@ def rows(name, columns, wanted=lambda row: True):
             yield f"| {title} | " + " | ".join(cells) + " |"
 
 
+def language():
+    """Lines of a table of language models, with their loss in all."""
+    models = held("choices", "language")
+    yield from head(*models[0], "together")
+    for model in models:
+        yield "| " + " | ".join(map(str, model.values())) + f" | {model['unit'] + model['length']:.3f} |"
+
+
 def drawn(row):
     """True for what a network made."""
     return row["temperature"] is not None
@@ -43,6 +61,8 @@ TABLES = {
     "ears": lambda: rows("ears", EARS),
     "own": lambda: rows("ears", OWN),
     "lived": lambda: rows("ears", ALSO, drawn),
+    "choices": lambda: rows("choices", EARS),
+    "language": language,
     "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }
 

@@ -129,39 +129,6 @@ def begun(network, step, primers, uniform, normal):
     return Sampler(step, frames, state), frames
 
 
-def test_a_chain_restored_goes_on_as_if_nothing_had_come_after(chains):
-    network, step, sampled_by = chains
-    draws = [generation.Draws(network.head, seed) for seed in (1, 2, 3)]
-    sampler, _ = begun(network, step, np.zeros((3, 3, N), np.float32), *first_of(draws))
-    assert type(sampler) is sampled_by
-    sampler.advance(*take(draws, 5))
-    before, numbers, others, some = sampler.state(), take(draws, 9), take(draws, 9), [0, 2]
-    once = sampler.advance(*numbers)
-    sampler.restore(before)
-    sampler.advance(*others)
-    sampler.restore([rows[some] for rows in before], some)
-    again = sampler.advance(*(v[some] for v in numbers), some)
-    assert np.allclose(again, once[some], atol=1e-5) and np.ptp(once, axis=1).max() > 0
-    third = sampler.advance(*(v[[1]] for v in numbers), [1])
-    assert not np.allclose(third, once[[1]], atol=1e-3)  # this one has drawn others
-
-
-def test_a_chain_reset_goes_on_as_one_begun_with_its_newest_frame(chains):
-    network, step, _ = chains
-    draws = [generation.Draws(network.head, seed) for seed in (1, 2)]
-    sampler, _ = begun(network, step, np.ones((2, 3, N), np.float32), *first_of(draws))
-    newest, numbers = sampler.advance(*take(draws, 5))[:, -1:], take(draws, 9)
-    before = sampler.state()
-    expected = sampler.advance(*numbers)
-    sampler.restore(before)
-    sampler.reset([1])
-    drawn = sampler.advance(*numbers)
-    anew, first = begun(network, step, newest[1:], *(v[1:, 0] for v in numbers))
-    following = anew.advance(*(v[1:, 1:] for v in numbers))
-    assert np.allclose(drawn[1:], np.concatenate([first[:, None], following], axis=1), atol=1e-4)
-    assert np.allclose(drawn[0], expected[0], atol=1e-5) and not np.allclose(drawn[1], expected[1], atol=1e-2)
-
-
 def test_chains_begun_together_go_on_as_each_alone(network):
     rng, step = np.random.default_rng(3), generation.compile_chains(network)
     primers = rng.normal(0, 1, (3, 7, N)).astype(np.float32)

@@ -10,15 +10,5 @@ from .silence import check_heard
 from .writing import check_place, wav_length, write, writer
 
 __all__ = ["TRACE", "AudioError", "Player", "Recording", "check_heard", "check_place", "from_int16", "level"]
-__all__ += [
-    "levelled",
-    "limited",
-    "open_recording",
-    "player",
-    "read",
-    "to_int16",
-    "to_mp3",
-    "wav_length",
-    "write",
-    "writer",
-]
+__all__ += ["levelled", "limited", "open_recording", "player", "read", "to_int16", "to_mp3"]
+__all__ += ["wav_length", "write", "writer"]

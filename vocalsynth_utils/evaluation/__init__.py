@@ -15,18 +15,5 @@ from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
 from .table import table
 
-__all__ = [
-    "INDEPENDENT",
-    "TUNED",
-    "ceilings",
-    "codec_of",
-    "ears",
-    "evaluate",
-    "independent_of",
-    "load_reference",
-    "order",
-    "reference",
-    "save_reference",
-    "standard_timbre",
-    "table",
-]
+__all__ = ["INDEPENDENT", "TUNED", "ceilings", "codec_of", "ears", "evaluate", "independent_of", "load_reference"]
+__all__ += ["order", "reference", "save_reference", "standard_timbre", "table"]

@@ -8,12 +8,13 @@ References
 [1] K. Lakhotia et al., "On generative spoken language modeling from raw audio", TACL 9 (2021), section 4.
 """
 
+import warnings
 from collections import Counter
 
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.cluster.vq import vq
+from scipy.cluster.vq import kmeans2, vq
 from scipy.ndimage import gaussian_filter1d
 
 N_UNITS = 64
@@ -37,16 +38,14 @@ def half_syllables(bands, standard_timbre):
 
 
 def learn(vectors, seed=0):
-    """Centres of a training part's `half_syllables`, by Lloyd's k-means from some of them: float32 (n_units, 36)."""
+    """Centres of a training part's `half_syllables`, by k-means from some of them: float32 (n_units, 36)."""
     if not len(vectors):
         return np.zeros((1, vectors.shape[1]), np.float32)
     n_units = min(N_UNITS, len(vectors))
     centres = vectors[np.random.default_rng(seed).choice(len(vectors), n_units, replace=False)]
-    for _ in range(N_ITERATIONS):
-        member = np.eye(n_units, dtype=np.float32)[label(centres, vectors)]  # (n, n_units)
-        n = member.sum(axis=0)[:, None]
-        centres = np.where(n > 0, member.T @ vectors / np.maximum(n, 1), centres)  # one without members stays
-    return centres
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a centre without members stays where it is
+        return kmeans2(vectors, centres, N_ITERATIONS, minit="matrix")[0]
 
 
 def label(centres, vectors):

@@ -1,6 +1,4 @@
-"""Figures of where free running leads: how a signal goes on, how loud, how long, in what order,
-and the attractor it falls into.
-"""
+"""Figures of where free running leads: how a signal goes on, how loud, how long, in what order; and its attractor."""
 
 import numpy as np
 from matplotlib.ticker import LogLocator

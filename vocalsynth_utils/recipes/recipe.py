@@ -171,7 +171,12 @@ def _checked(field, value):
 
 def _contradictions(r):
     """A line for each two settings that do not go together; one that would silently do nothing is among them."""
-    sequences, free = f"sequences of n_steps={r.n_steps}", f"free_steps={r.free_steps}"
+    for part in _in_training, _in_remedies, _in_levels, _in_frames_and_epochs:
+        yield from part(r)
+
+
+def _in_training(r):
+    """Of batches, the optimiser and the layers."""
     if r.batches_per_epoch * r.n_batch > _MOST_SEQUENCES:
         of = f"batches_per_epoch={r.batches_per_epoch} of n_batch={r.n_batch}"
         yield f"{of} are too many sequences for an epoch; use at most {_MOST_SEQUENCES}, and more epochs"
@@ -197,9 +202,14 @@ def _contradictions(r):
         yield "epsilon=0 divides by zero where a gradient is zero; use a number above 0, as in 1e-12"
     if 0 < r.n_steps - 1 <= r.gradient_steps:  # the last frame of a sequence is only predicted
         fewer = f"use fewer than {r.n_steps - 1}, or 0 for all"
-        yield f"gradient_steps={r.gradient_steps} truncates nothing in {sequences}; {fewer}"
+        yield f"gradient_steps={r.gradient_steps} truncates nothing in sequences of n_steps={r.n_steps}; {fewer}"
     if r.lstm.endswith("lasagne-0.1") and not r.peepholes:
         yield f"lstm={r.lstm!r} differs in the output gate's peephole alone; set lstm='fused' or peepholes=true"
+
+
+def _in_remedies(r):
+    """Of scheduled sampling and free steps."""
+    sequences, free = f"sequences of n_steps={r.n_steps}", f"free_steps={r.free_steps}"
     if r.p_teacher > 1:
         yield f"p_teacher={r.p_teacher} is no probability; use a number from 0 to 1"
     if r.p_teacher < 1 and r.n_epochs == 1:
@@ -213,6 +223,10 @@ def _contradictions(r):
         yield f"{free} leaves no true frame in {sequences}; use <= {r.n_steps - 2}"
     if r.free_steps and (r.stateful or r.gradient_steps):
         yield f"{free} goes with neither stateful=true nor gradient_steps={r.gradient_steps}; set these to false and 0"
+
+
+def _in_levels(r):
+    """Of what is drawn, and of the text above it."""
     if r.draws != (r.n_mixtures > 0):
         mixtures = f"n_mixtures={r.n_mixtures} does not go with loss={r.loss!r}"
         yield f"{mixtures}; a mixture needs at least 1, a mean squared error has none (0)"
@@ -230,9 +244,14 @@ def _contradictions(r):
     if r.language_dropout >= 1:
         yield f"language_dropout={r.language_dropout} drops all that is said; use a probability below 1"
     alone = {"p_teacher": r.p_teacher < 1, "stateful": r.stateful, "best_by": r.best_by == "free_run"}
-    for name in (name for name, asked in alone.items() if asked and r.has_text):
-        value = str(getattr(r, name)).lower()
-        yield f"{name}={value} knows frames alone, with vocabulary={r.vocabulary} they are given text; leave one out"
+    for name, asked in alone.items():
+        if asked and r.has_text:
+            value, given = str(getattr(r, name)).lower(), f"with vocabulary={r.vocabulary} they are given text"
+            yield f"{name}={value} knows frames alone, {given}; leave one out"
+
+
+def _in_frames_and_epochs(r):
+    """Of what a frame holds, and how long training lasts."""
     if r.features in ("world", "logmel") and r.scaling != "standardise":
         mixes = f"features={r.features!r} mixes units, which scaling={r.scaling!r} leaves apart"
         yield f"{mixes}; set scaling='standardise'"

@@ -14,7 +14,6 @@ from ..fused import FusedLSTMLayer, native
 from ..fused.layers import KINDS, PREFIXES
 
 _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
-EACH = slice(None)  # of the chains
 
 
 def _structure(name, **fields):
@@ -108,7 +107,7 @@ def take(draws, n):
 
 
 class Sampler:
-    """Chains of frames that the network makes longer, all of them or some, which an index array names.
+    """Chains of frames that the network makes longer, all together.
 
     Given their newest `frames` (n_chains, n_features), which the network has not heard, `state`, a list of hid and
     cell (n_chains, n_units) of each LSTM layer, and `step`, from `generation.compile_chains`.
@@ -120,16 +119,13 @@ class Sampler:
         self._step, self.n_chains = step, len(frames)
         self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
 
-    def advance(self, uniform, normal, which=EACH, more=None):
+    def advance(self, uniform, normal, more=None):
         """The next frames, (n_chains, n_frames, n_features), given random numbers from `take`.
 
         Where the network hears more than frames, that is given too: (n_chains, n_frames, n_given).
         """
-        carried = self.state(which)
         given = [None if v is None else np.ascontiguousarray(v, np.float32) for v in (uniform, normal, more)]
-        drawn = self._advance(*given, carried[0], carried[1:])
-        self.restore(carried, which)
-        return drawn
+        return self._advance(*given, self._carried[0], self._carried[1:])
 
     def follow(self, draws, n_frames, more=None):
         """The next frames of the only chain, (n_frames, n_features), with numbers from its `generation.Draws`."""
@@ -145,20 +141,6 @@ class Sampler:
             for array, rows in zip(state, now):
                 array[:] = rows
         return drawn
-
-    def state(self, which=EACH):
-        """All that the next frames follow from, to `restore`: a list of arrays with a row for each chain."""
-        return [np.array(array[which], order="C") for array in self._carried]
-
-    def restore(self, state, which=EACH):
-        """Go on from a `state` of before, as if nothing had come after it."""
-        for array, rows in zip(self._carried, state):
-            array[which] = rows
-
-    def reset(self, which=EACH):
-        """Go on from the newest frame alone, in the state before any step."""
-        for array in self._carried[1:]:
-            array[which] = 0
 
 
 class WorldSampler(Sampler):
