@@ -315,6 +315,13 @@ def held(folder):
     return found
 
 
+def test_a_run_of_frames_of_another_size_is_to_be_trained_again(tmp_path):
+    recipe = get("world-mse").to_dict()
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "data": {**DATA, "n_features": 27}}))
+    with pytest.raises(ValueError, match="older version; its frames hold 27 numbers, today's 63; train it again"):
+        runs.open_run(tmp_path)
+
+
 def test_a_run_of_the_version_before_is_refused_until_it_is_converted_and_then_holds_the_same(tiny_run):
     (tiny_run / "evaluate.json").write_text(json.dumps({"ok": 1.0, "diagnostics": {"gradient_norm": 1.0}}))
     before, log = held(tiny_run), (tiny_run / "log.csv").read_bytes()

@@ -197,18 +197,21 @@ def create(folder, recipe, dataset):
 
 def open_run(folder):
     """Open a run that was started before; ValueError when there is none."""
-    path, is_old = Path(folder) / "recipe.json", False
+    path, remedy = Path(folder) / "recipe.json", None
     try:
         meta = storage.read_json(path)
         values, data = (storage.as_object(meta[name], name) for name in ("recipe", "data"))
-        is_old = "clamp" in values or "bounds" in data  # what limits were called
+        if "clamp" in values or "bounds" in data:  # what limits were called
+            remedy = f"convert it: {checkpoints.CONVERT} {folder}"
         recipe = Recipe.from_dict(values)
+        held, today = data["n_features"], features.n_features(recipe)
+        if not recipe.is_raw and type(held) is int and held != today:
+            remedy = f"its frames hold {held} numbers, today's {today}; train it again"
         return Run(Path(folder), recipe, _checked_data(data, recipe))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None
     except (KeyError, TypeError, ValueError) as error:
-        if is_old:
-            remedy = f"convert it: {checkpoints.CONVERT} {folder}"
+        if remedy:
             raise ValueError(f"{folder} is a run of an older version; {remedy}") from None
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
