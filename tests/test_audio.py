@@ -608,3 +608,21 @@ def test_no_limited_sample_is_at_full_scale_and_soft_ones_are_as_they_were():
     assert np.abs(bent).max() <= np.float32(0.98) and np.all(np.diff(bent) >= 0)
     assert np.abs(np.diff(bent)).max() < 1.01 * np.diff(y).max()  # without a step
     assert np.abs(audio.to_int16(bent)).max() < 32767
+
+
+def test_joined_signals_keep_what_is_outside_the_fade_and_are_louder_than_neither():
+    rng = np.random.default_rng(0)
+    first, then = rng.uniform(-0.5, 0.5, 1000), rng.uniform(-0.7, 0.7, 2000)
+    y, n = audio.joined(first, then, 16000), 240
+    assert len(y) == 3000 - n and np.abs(y).max() <= 0.7
+    assert np.allclose(y[: 1000 - n], first[:-n]) and np.allclose(y[1000:], then[n:])
+    assert np.allclose(audio.joined(np.ones(500), np.ones(500), 16000), 1)
+    assert np.array_equal(audio.joined(np.zeros(0), then.astype("f4"), 16000), then.astype("f4"))
+
+
+def test_seconds_are_heard_where_they_are_not_40_db_below_the_loud_ones():
+    rng = np.random.default_rng(0)
+    levels = np.array([0, -20, -39, -41, -60, 0, 0, 0])  # dB
+    y = 0.3 * rng.choice([-1.0, 1.0], 8 * 16000) * np.repeat(10 ** (levels / 20), 16000)
+    assert audio.heard(y, 16000).tolist() == (levels > -40).tolist()
+    assert audio.heard(np.zeros(32000), 16000).all()

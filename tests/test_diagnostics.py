@@ -1,10 +1,13 @@
 """Diagnostics against numpy: norms, RMSProp's root, clipped and saturated gates."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import scipy.stats
 from tiny import TINY
 
-from vocalsynth_utils import baselines, diagnostics, generation, runs, synthetic, training
+from vocalsynth_utils import baselines, diagnostics, generation, recipes, runs, synthetic, training
 
 TWO_LAYERS = TINY.replace(n_units=(6, 5), epsilon=1e-6, learning_rate=0.01)
 
@@ -174,3 +177,43 @@ def test_baselines_in_frame_are_those_of_a_known_process(tiny_data):
     assert {k: pytest.approx(v.mean()) for k, v in found.items()} == baselines.losses(
         tiny_data, TWO_LAYERS.n_steps, "valid"
     )
+
+
+def world_data(frames, n_train, rows_per_frame=3):
+    """A dataset of scaled WORLD frames (n_frames, n_features) as far as `to_beat` looks at one."""
+    rows = np.repeat(frames, rows_per_frame, axis=0)
+    ranges = {"train": (0, n_train * rows_per_frame), "valid": (n_train * rows_per_frame, len(rows))}
+    return SimpleNamespace(ranges=ranges, rows_per_frame=rows_per_frame, scaled=lambda a, b: rows[a:b])
+
+
+def test_what_a_likelihood_is_to_beat_is_that_of_gaussians_and_counts():
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.normal(0, 0.3, (3000, 6)), axis=0).astype(np.float32)
+    walk = (walk - walk.mean(axis=0)) / walk.std(axis=0)
+    walk[:, 1] = np.where(np.sin(np.arange(3000) / 20) > -0.5, 0.7, -1.4)  # voicing, scaled
+    recipe = recipes.get("world-mdn")
+    found = diagnostics.to_beat(recipe, world_data(walk, 2000))
+    train, valid = walk[:2000], walk[2000:]
+    voiced, came = train[:, 1] > 0, valid[1:, 1] > 0
+    share = (voiced[1:].sum() + 1) / (len(train) + 1)
+    logpdf, expected = scipy.stats.norm.logpdf, {}
+    nats = -np.log(np.where(came, share, 1 - share))
+    f0 = train[voiced, 0].mean(), np.sqrt(np.square(train[1:][voiced[1:], 0] - train[voiced, 0].mean()).mean())
+    nats -= came * logpdf(valid[1:, 0], *f0)
+    expected["mean"] = nats - logpdf(valid[1:, 2:], train[:, 2:].mean(axis=0), train[1:, 2:].std(axis=0)).sum(axis=1)
+    stays = [(np.sum((voiced[:-1] == was) & voiced[1:]) + 1) / (np.sum(voiced[:-1] == was) + 2) for was in (0, 1)]
+    p = np.where(valid[:-1, 1] > 0, stays[1], stays[0])
+    steps = np.diff(train, axis=0)
+    nats = -np.log(np.where(came, p, 1 - p))
+    nats -= came * logpdf(valid[1:, 0], valid[:-1, 0], np.sqrt(np.square(steps[voiced[1:], 0]).mean()))
+    spread = np.sqrt(np.square(steps[:, 2:]).mean(axis=0))
+    expected["repeat"] = nats - logpdf(valid[1:, 2:], valid[:-1, 2:], spread).sum(axis=1)
+    assert found == {name: pytest.approx(value.mean(), rel=1e-3) for name, value in expected.items()}
+    assert found["repeat"] < found["mean"]  # it is a walk
+    two_levels = diagnostics.to_beat(recipes.get("world-units"), world_data(walk, 2000))
+    assert two_levels["mean"] - found["mean"] == pytest.approx(np.log(128) + np.log(24))
+
+
+def test_a_squared_error_is_to_beat_what_the_baselines_lose_and_other_densities_nothing(tiny_data):
+    assert diagnostics.to_beat(TINY, tiny_data) == baselines.losses(tiny_data, TINY.n_steps)
+    assert diagnostics.to_beat(recipes.get("frames-200-gaussian"), tiny_data) == {}

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from vocalsynth_utils.plots.widgets import Dashboard, FrameExplorer, TemperatureSlider, png
+from vocalsynth_utils import audio, evaluation
+from vocalsynth_utils.plots.widgets import Chooser, Dashboard, FrameExplorer, Listening, TemperatureSlider, png
 from vocalsynth_utils.preprocessing import frame, sequences
 
 PNG = b"\x89PNG"
@@ -148,3 +149,67 @@ def test_a_theano_function_trains_inside_the_thread():
 
     kept = Dashboard(train, 30).start().wait()
     assert kept[-1]["valid_loss"] < 1e-3 < kept[0]["valid_loss"]
+
+
+def test_a_sample_is_heard_after_ever_longer_waits_and_after_the_last_epoch():
+    board = Dashboard(iter(rows(11)), 11, label="nats", listen=lambda row: np.full(800, row["epoch"] / 100))
+    board.start().wait()
+    assert [epoch for epoch, _ in board.samples] == [1, 2, 4, 8, 11]
+    assert all((y == epoch / 100).all() for epoch, y in board.samples)
+    assert board._sounds.value.count("<audio") == 5 and "after epoch 11" in board._sounds.value
+
+
+def ways(y, turn):
+    """Two seconds of a constant that says by how much they go on from what."""
+    return [np.full(2000, 0.1 * i + 0.01 * turn + 0.001 * (len(y) > 4000)) for i in (1, 2, 3)]
+
+
+def buttons(widget):
+    """All buttons in a widget, by what is on them."""
+    found = {widget.description: widget} if hasattr(widget, "click") else {}
+    for child in getattr(widget, "children", ()):
+        found |= buttons(child)
+    return found
+
+
+def test_a_chooser_goes_on_from_what_is_chosen_and_saves_it(tmp_path):
+    chooser = Chooser(ways, np.zeros(4000), 1000, tmp_path / "song.wav")
+    assert [round(float(y[0]), 3) for y in chooser.offers] == [0.11, 0.21, 0.31]
+    buttons(chooser)["Save"].click()
+    assert "nothing to save yet" in chooser._line.value and not (tmp_path / "song.wav").exists()
+    chooser.choose(2)
+    assert [round(float(y[0]), 3) for y in chooser.offers] == [0.121, 0.221, 0.321]  # heard what was chosen
+    buttons(chooser)["Go on by 3"].click()
+    assert len(chooser.song) == 4000 - 15 and np.allclose(chooser.song[:1900], 0.21) and chooser.song[-1] > 0.32
+    buttons(chooser)["Save"].click()
+    assert np.allclose(audio.read(tmp_path / "song.wav", 1000), chooser.song, atol=1e-4)
+    with pytest.raises(ValueError, match="number=4 is no way on; choose one from 1 to 3"):
+        chooser.choose(4)
+    assert repr(chooser) == "<Chooser of 3 ways on>"
+
+
+def test_a_button_of_an_earlier_turn_does_nothing():
+    chooser = Chooser(ways, np.zeros(4000), 1000)
+    old = buttons(chooser)
+    old["Go on by 1"].click()
+    old["Go on by 1"].click()
+    assert chooser.turn == 2 and len(chooser.song) == 2000 and old["Save"].disabled
+
+
+def test_the_listening_test_is_answered_by_its_buttons_and_gone_on_with(tmp_path):
+    rng = np.random.default_rng(0)
+    sounds = {name: rng.normal(0, 0.1, 8000) for name in ("real", "generated")}
+    make = lambda: Listening(evaluation.BlindTest(sounds, 1000, n=2, seconds=1, path=tmp_path / "answers.csv"))
+    listening = make()
+    pressed = buttons(listening)
+    assert list(pressed) == ["real", "generated", "back"] and "clip 1 of 4" in listening._sound.value
+    for name in ("real", "real", "back", "generated"):
+        pressed[name].click()
+    assert listening.test.answers == {0: "real", 1: "generated"} and "clip 3 of 4" in make()._sound.value
+    for _ in range(3):  # one too many
+        pressed["real"].click()
+    assert (
+        listening._line.value == listening.test.verdict().replace("\n", "<br>")
+        and "of 4 right" in listening._line.value
+    )
+    assert repr(listening) == "<Listening to 4 clips>" and not listening._sound.value

@@ -9,6 +9,7 @@ MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather t
 LEVEL_SAMPLES = 1 << 20  # of a recording that its level is taken from
 AROUND, MOST_GAIN = 4, 6.0  # seconds on either side that a gain looks at: a voice keeps its swells; dB
 TRACE = 1e-3  # share of limited samples that is not worth a word
+FADE = 0.015  # s, over which one signal goes over into another
 KNEE, LIMIT = 0.8, 0.98  # of full scale: above the one samples are bent, the other they do not pass
 
 
@@ -91,6 +92,18 @@ def levelled(pieces, level, sr):
         gain, last = [gain[0] if last is None else last, *gain], gain[-1]
         places = [0, *(np.arange(n) + 0.5) * len(y) / n]
         yield (y * 10 ** (np.interp(np.arange(len(y)), places, gain) / 20)).astype(np.float32)
+
+
+def joined(first, then, sr):
+    """Two signals (n_samples,) as one, float32: over FADE seconds the one fades into the other, louder than neither.
+
+    >>> len(joined(np.ones(100), np.zeros(200), 2000))  # 15 ms are 30 samples
+    270
+    """
+    n = min(round(FADE * sr), len(first), len(then))
+    rise = (np.arange(n) + 0.5) / n if n else np.zeros(0)
+    over = first[len(first) - n :] * (1 - rise) + then[:n] * rise
+    return np.concatenate([first[: len(first) - n], over, then[n:]]).astype(np.float32)
 
 
 def from_int16(x):

@@ -10,10 +10,12 @@ follow each other and move, took no part in any choice.
 """
 
 from . import ears
+from .blind import BlindTest, kinds
 from .evaluator import TUNED, ceilings, codec_of, evaluate, independent_of, order, reference, standard_timbre
 from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
+from .survey import survey
 from .table import table
 
-__all__ = ["INDEPENDENT", "TUNED", "ceilings", "codec_of", "ears", "evaluate", "independent_of", "load_reference"]
-__all__ += ["order", "reference", "save_reference", "standard_timbre", "table"]
+__all__ = ["INDEPENDENT", "TUNED", "BlindTest", "ceilings", "codec_of", "ears", "evaluate", "independent_of", "kinds"]
+__all__ += ["load_reference", "order", "reference", "save_reference", "standard_timbre", "survey", "table"]

@@ -1,7 +1,9 @@
-"""Three things to play with in a notebook: a frame explorer, a slider of temperature, a training dashboard.
+"""Things to play with in a notebook: a frame explorer, a slider of temperature, a training dashboard, a chooser of ways
+to go on, a blind test.
 
 Figures are drawn without pyplot, which belongs to the notebook's own thread, and reach the page as PNG images.
-What a widget shows by default is also a plain figure: `plots.frame_view`, `plots.learning_curve`.
+What a widget shows by default is also a plain figure: `plots.frame_view`, `plots.learning_curve`; what its buttons do,
+its methods do too.
 """
 
 import io
@@ -9,9 +11,11 @@ import threading
 import time
 
 import ipywidgets
+import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from .. import audio
 from ..audio import player
 from .curves import learning_curve
 from .diagrams import frame_view
@@ -105,17 +109,23 @@ class Dashboard(ipywidgets.VBox):
     train : iterable of rows of log.csv, or a callable that returns one from ``train(should_stop=..., on_batch=...)``,
         as ``lambda **hooks: training.train(recipe, dataset, folder, **hooks)`` does
     variance, baselines : as `plots.learning_curve`
+    label : what losses are, where they are no fraction of a variance
+    listen : callable, optional
+        Called with each row that is worth a sample, after epochs 1, 2, 4, 8, ... and the last: it returns the sound,
+        (n_samples,), which is played below and kept in `samples`, a list of (epoch, sound).
     """
 
-    def __init__(self, train, n_epochs, variance=1.0, baselines=None):
-        self.rows, self.error = [], None
+    def __init__(self, train, n_epochs, variance=1.0, baselines=None, label="loss / variance", listen=None, sr=16000):
+        self.rows, self.samples, self.error = [], [], None
         self._train, self._n_epochs, self._variance, self._baselines = train, n_epochs, variance, baselines
+        self._label, self._listen, self._sr, self._sounds = label, listen, sr, ipywidgets.HTML()
         self._stop, self._thread, self._drawn = threading.Event(), None, 0.0
         self._progress = ipywidgets.FloatProgress(min=0, max=n_epochs, layout=ipywidgets.Layout(width="60%"))
         self._button = ipywidgets.Button(description="Stop", icon="stop", tooltip="End after this batch", disabled=True)
         self._button.on_click(lambda button: self.stop())
         self._line, self._curve = ipywidgets.HTML("not started"), _image()
-        super().__init__([ipywidgets.HBox([self._progress, self._button]), self._line, self._curve])
+        above = ipywidgets.HBox([self._progress, self._button])
+        super().__init__([above, self._line, self._curve, self._sounds])
 
     def __repr__(self):
         return f"<Dashboard of {self._n_epochs} epochs>"
@@ -158,6 +168,7 @@ class Dashboard(ipywidgets.VBox):
             for row in rows:
                 self.rows.append(row)
                 self._show(f"epoch {row['epoch']} of {self._n_epochs}, {self._time_left()} left")
+                self._sample(row)
                 if self._stop.is_set():
                     break
         except Exception as e:  # of any kind: it is raised again in `wait`, in the notebook's own thread
@@ -168,6 +179,13 @@ class Dashboard(ipywidgets.VBox):
             self._button.disabled = True
             ended = f"failed: {self.error}" if self.error else "stopped" if self._stop.is_set() else "finished"
             self._show(f"{ended} after {len(self.rows)} epochs", now=True)
+
+    def _sample(self, row):
+        """Let it be heard now and then: ever less often, for that takes seconds."""
+        epoch = row["epoch"]
+        if self._listen and (epoch & (epoch - 1) == 0 or epoch == self._n_epochs):
+            self.samples.append((epoch, self._listen(row)))
+            self._sounds.value += player(self.samples[-1][1], self._sr, f"after epoch {epoch}")._repr_html_()
 
     def _on_batch(self, done, n_batches):
         """Progress within an epoch."""
@@ -187,5 +205,90 @@ class Dashboard(ipywidgets.VBox):
         self._progress.value = len(self.rows)
         if self.rows:
             losses = self.rows, self._variance, self._baselines
-            self._curve.value = png(lambda figure: learning_curve(*losses, figure.add_subplot()), (9, 3.4))
+            draw = lambda figure: learning_curve(*losses, figure.add_subplot()).set_ylabel(self._label)
+            self._curve.value = png(draw, (9, 3.4))
         self._drawn = time.monotonic()
+
+
+class Chooser(ipywidgets.VBox):
+    """Ways in which a sound goes on, side by side: one is chosen, and from its end there are new ones.
+
+    `song` is what was chosen so far, float32 (n_samples,), `offers` are the ways on, and `choose` and `save` do what
+    the buttons do.
+
+    Parameters
+    ----------
+    go_on : callable
+        ``go_on(y, turn)`` returns the ways on from a sound, a list of float arrays (n_samples,), at each turn others.
+    begun : float array of shape (n_samples,), full scale 1
+        Heard before the first choice, and no part of the song.
+    path : path, optional
+        Where the button saves the song.
+    """
+
+    def __init__(self, go_on, begun, sr=16000, path=None):
+        self._go_on, self._begun, self._sr, self.turn, self.song = go_on, begun, sr, 0, np.zeros(0, np.float32)
+        self._ways, self._so_far, self._line = ipywidgets.HBox(), ipywidgets.HTML(), ipywidgets.HTML()
+        save = ipywidgets.Button(description="Save", icon="save", disabled=path is None)
+        save.on_click(lambda button: self.save(path))
+        super().__init__([self._ways, self._so_far, ipywidgets.HBox([save, self._line])])
+        self._offer()
+
+    def __repr__(self):
+        return f"<Chooser of {len(self.offers)} ways on>"
+
+    def choose(self, number):
+        """Go on by the offer of this number, from 1."""
+        if number not in range(1, len(self.offers) + 1):
+            raise ValueError(f"number={number!r} is no way on; choose one from 1 to {len(self.offers)}")
+        self._line.value = "going on ..."
+        self.song = audio.joined(self.song, self.offers[number - 1], self._sr)
+        title = f"so far, {len(self.song) / self._sr:.0f} s"
+        self._so_far.value = player(self.song, self._sr, title)._repr_html_()
+        self._offer()
+        self._line.value = ""
+
+    def save(self, path):
+        """Write the song so far, which must have begun."""
+        if len(self.song):
+            audio.write(path, self.song, self._sr)
+        self._line.value = "saved" if len(self.song) else "nothing to save yet; go on by one of them first"
+
+    def _offer(self):
+        """Make new ways on, and show each with its button, which belongs to this turn alone."""
+        self.turn += 1
+        self.offers = self._go_on(audio.joined(self._begun, self.song, self._sr), self.turn)
+        self._ways.children = [self._way(i, y, self.turn) for i, y in enumerate(self.offers, start=1)]
+
+    def _way(self, number, y, turn):
+        button = ipywidgets.Button(description=f"Go on by {number}")
+        button.on_click(lambda _: self.choose(number) if turn == self.turn else None)
+        return ipywidgets.VBox([ipywidgets.HTML(player(y, self._sr, f"way {number}")._repr_html_()), button])
+
+
+class Listening(ipywidgets.VBox):
+    """The clips of an `evaluation.BlindTest`, one after the other, with a button for each kind; then the verdict."""
+
+    def __init__(self, test):
+        self.test, self._sound, self._line = test, ipywidgets.HTML(), ipywidgets.HTML()
+        buttons = [ipywidgets.Button(description=kind) for kind in (*test.kinds, "back")]
+        for button in buttons:
+            button.on_click(lambda button: self._press(button.description))
+        super().__init__([self._sound, ipywidgets.HBox(buttons), self._line])
+        self._show(next((i for i in range(len(test.clips)) if i not in test.answers), len(test.clips)))
+
+    def __repr__(self):
+        return f"<Listening to {len(self.test.clips)} clips>"
+
+    def _press(self, said):
+        if said == "back":
+            self._show(max(0, self.at - 1))
+        elif self.at < len(self.test.clips):
+            self.test.answer(self.at, said)
+            self._show(self.at + 1)
+
+    def _show(self, at):
+        """The clip of this number, from 0, or after the last one what came of it."""
+        self.at, n, clips = at, len(self.test.clips), self.test.clips
+        self._sound.value = player(clips[at], self.test.sr, f"clip {at + 1} of {n}")._repr_html_() if at < n else ""
+        self._line.value = "" if at < n else self.test.verdict().replace("\n", "<br>")

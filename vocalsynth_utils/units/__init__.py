@@ -6,7 +6,7 @@ that text; `LanguageModel` says how text goes on; `Given` is what a frame's laye
 
 from .language import Given, LanguageModel, blocks, conditioned, sizes
 from .speaking import Speaker, say
-from .text import N_GIVEN, N_TEXT, Centres, Labelled, Text
+from .text import N_GIVEN, N_LENGTHS, N_TEXT, Centres, Labelled, Text
 
-__all__ = ["Centres", "Given", "Labelled", "LanguageModel", "N_GIVEN", "N_TEXT", "Text"]
+__all__ = ["Centres", "Given", "Labelled", "LanguageModel", "N_GIVEN", "N_LENGTHS", "N_TEXT", "Text"]
 __all__ += ["Speaker", "blocks", "conditioned", "say", "sizes"]
