@@ -1,5 +1,6 @@
 # make            set up, run every notebook on the built-in voice, results under build/
 # make lab        open the notebooks in JupyterLab
+# make student    a copy to hand out, without outputs and solutions, in build/student
 # make check      lint and the fast tests: a minute
 # make test       all tests but the long ones, and the lessons' own check
 # make test-long  builds from nothing, kills by the dozen, the solutions: what takes long and guards what rarely changes
@@ -33,7 +34,7 @@ PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist l
 TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addopts="-rsx --strict-markers" tests
 LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 
-.PHONY: all setup check test test-long test-all lab clean
+.PHONY: all setup check test test-long test-all lab student clean
 all: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
@@ -160,6 +161,9 @@ test-all:
 
 lab: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
+
+student: $(READY)
+	@$(BIN)/python notebooks/student.py
 
 clean:
 	rm -rf build

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md and README.md that are made of data/measured/*.json: this program writes them anew.
+"""The tables of docs/results.md, docs/teaching.md and README.md that are made of data/measured/*.json: this program writes them anew.
 
 Each stands between a line ``<!-- NAME -->`` and ``<!-- end -->``.
 """
@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-PAGES = HERE / "results.md", HERE.parent / "README.md"
+PAGES = HERE / "results.md", HERE / "teaching.md", HERE.parent / "README.md"
 MEASURED = HERE.parent / "data" / "measured"
 VOICES = {"fr": "French", "es": "Spanish", "it": "Italian", "singer": "built-in singer"}
 EARS = {"dnsmos": ".2f", "p808": ".2f", "phone_perplexity": ".1f", "repeated_phones": ".3f"}
 OWN = {"unit_perplexity": ".1f", "repeated_units": ".3f", "modulation": ".3f", "two_sample": ".2f"}
+WORDS_A_MINUTE = 100  # of a text with formulas, figures and sounds
 ALSO = {"survival_s": ".0f", "ok": ".3f", "fd": ".2f", "novelty_min": ".2f", "f0_roughness_ratio": ".2f"}
 
 
@@ -52,6 +53,14 @@ def language():
         yield "| " + " | ".join(map(str, model.values())) + f" | {model['unit'] + model['length']:.3f} |"
 
 
+def lessons():
+    """Lines of a table of notebooks: minutes to read, seconds to run, and memory."""
+    yield from head("", "minutes to read", "seconds of a core", "memory, MB")
+    for name, its in held("lessons", "lessons").items():
+        link = f"[{name[:2]} {name[3:].replace('_', ' ')}](../notebooks/{name}.ipynb)"
+        yield f"| {link} | {its['words'] / WORDS_A_MINUTE:.0f} | {its['seconds']} | {its['memory_mb']} |"
+
+
 def drawn(row):
     """True for what a network made."""
     return row["temperature"] is not None
@@ -63,6 +72,7 @@ TABLES = {
     "lived": lambda: rows("ears", ALSO, drawn),
     "choices": lambda: rows("choices", EARS),
     "language": language,
+    "lessons": lessons,
     "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }
 

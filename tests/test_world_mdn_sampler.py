@@ -277,3 +277,10 @@ def test_the_temperature_of_two_levels_is_that_of_the_text(two_levels, monkeypat
 def test_one_mean_frame_is_primer_enough(two_levels):
     frames = list(text_frames(two_levels, np.zeros((1, N), np.float32), 20, recipe=TEXT))
     assert sum(map(len, frames)) == 20 and np.isfinite(np.concatenate(frames)).all()
+
+
+def test_nothing_is_taken_from_memory_that_was_not_written(network, monkeypatch):
+    frames, state = np.zeros((1, N), np.float32), [np.zeros((1, 24), np.float32)] * 2
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 1e300, dtype))
+    with np.errstate(over="raise"):  # such numbers do not fit float32
+        WorldSampler(network, 1.0, None, frames, state)

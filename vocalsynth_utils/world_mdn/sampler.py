@@ -161,7 +161,7 @@ class WorldSampler(Sampler):
         low, high = (self._pointer(limit) for limit in limits) if limits is not None else (None, None)
         n_heard = network.lstms[0].W_in_to_ingate.get_value(borrow=True).shape[0]
         sizes = (len(layers), head.n_mixtures, head.n_envelope, n_heard - losses.FRAME - head.n_envelope)
-        given, heard = (self._pointer(np.empty((self.n_chains, width))) for width in (n + losses.FRAME, n_heard))
+        given, heard = (self._pointer(np.zeros((self.n_chains, width))) for width in (n + losses.FRAME, n_heard))
         parts = (self._address(layers), *dense, given, heard)
         self._network = _Network(*sizes, *parts, head.unvoiced, head.voiced, *numbers, low, high)
 
@@ -196,7 +196,7 @@ class WorldSampler(Sampler):
         shape = native.Lstm(1, self.n_chains, n_inputs, n, 1, *kinds, layer.form == "lasagne-0.1", 1, 0)
         gates = [self._pointers(layer._gate_params(prefix)) for prefix in PREFIXES]
         peepholes = self._pointers(layer._peephole_params()) if layer.peepholes else None
-        workspace = self._pointer(np.empty(native.call("lstm_workspace", "float32", shape)))
+        workspace = self._pointer(np.zeros(native.call("lstm_workspace", "float32", shape)))
         native.library().lstm_prepare_f32(ctypes.byref(shape), *map(ctypes.c_void_p, (*gates, peepholes, workspace)))
         return _Layer(self._address(shape), workspace, n)
 
@@ -209,8 +209,8 @@ class WorldSampler(Sampler):
         for layer in chain:
             W, b = (np.ascontiguousarray(v.get_value(borrow=True)) for v in (layer.W, layer.b))
             width = native.call("panel_width", "float32", len(b))
-            packed = self._pointer(np.empty((len(W), width)))
+            packed = self._pointer(np.zeros((len(W), width)))
             native.library().pack_f32(*map(native.long, W.shape), native.pointer(W), ctypes.c_void_p(packed))
-            bias, out = self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.empty((self.n_chains, width)))
+            bias, out = self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.zeros((self.n_chains, width)))
             made.append(_Dense(*W.shape, layer is not output, packed, bias, out))
         return self._address((_Dense * len(made))(*made))
