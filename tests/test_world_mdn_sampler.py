@@ -281,6 +281,8 @@ def test_one_mean_frame_is_primer_enough(two_levels):
 
 def test_nothing_is_taken_from_memory_that_was_not_written(network, monkeypatch):
     frames, state = np.zeros((1, N), np.float32), [np.zeros((1, 24), np.float32)] * 2
-    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 1e300, dtype))
+    empty = np.empty
+    full = lambda shape, dtype=float, **more: np.full(shape, 1e300) if dtype is float else empty(shape, dtype, **more)
+    monkeypatch.setattr(np, "empty", full)
     with np.errstate(over="raise"):  # such numbers do not fit float32
         WorldSampler(network, 1.0, None, frames, state)

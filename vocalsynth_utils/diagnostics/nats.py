@@ -21,16 +21,12 @@ def to_beat(recipe, dataset, split="valid"):
     if not recipe.has_world_heads:
         return {}
     text = np.log(recipe.vocabulary * N_LENGTHS) if recipe.has_text else 0.0
-    train, asked = (_frames(dataset, *dataset.ranges[part]) for part in ("train", split))
+    step, parts = dataset.rows_per_frame, (dataset.ranges[part] for part in ("train", split))
+    train, asked = (dataset.scaled(first, min(end, first + SOME * step))[::step] for first, end in parts)
     mean = train.mean(axis=0)
     mean[LOG_F0] = np.average(train[:, LOG_F0], weights=train[:, VOICING] > 0) if (train[:, VOICING] > 0).any() else 0
     says = {"mean": lambda X: np.broadcast_to(mean, X[1:].shape), "repeat": lambda X: X[:-1]}
     return {name: text + _nats(predict, train, asked) for name, predict in says.items()}
-
-
-def _frames(dataset, first, end):
-    """Scaled frames of a stretch of rows, as many as tell."""
-    return dataset.scaled(first, min(end, first + SOME * dataset.rows_per_frame))[:: dataset.rows_per_frame]
 
 
 def _nats(predict, train, asked):

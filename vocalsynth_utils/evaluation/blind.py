@@ -30,17 +30,11 @@ class BlindTest:
 
     Parameters
     ----------
-    sounds : dict of float arrays of shape (n_samples,), full scale 1
-        By kind, the voice itself first, as from `kinds`.
+    sounds : dict of float arrays (n_samples,), full scale 1, by kind, the voice itself first, as from `kinds`
     sr : int, Hz
-    n : int
-        Clips of each kind, from the louder half of its sound.
-    seconds : float
-        Of a clip.
-    seed : int
-        Of which clips, and of their order.
-    path : path, optional
-        A CSV file that each answer is added to; answers to these same clips are taken from it.
+    n, seconds : int and float, clips of each kind, from the louder half of its sound, and how long one lasts
+    seed : int, of which clips, and of their order
+    path : path, optional, of a CSV file that answers are added to; those to these same clips are taken from it
     """
 
     def __init__(self, sounds, sr=16000, n=3, seconds=3.0, seed=0, path=None):

@@ -13,15 +13,10 @@ SOME = 1 << 22  # samples that a share is counted from
 
 
 def survey(dataset):
-    """What a prepared recording (`dataset.Dataset`) holds, and what to do about it.
+    """What a prepared recording (`dataset.Dataset`) holds, dict of float by name and unit, and advice, list of str.
 
-    Returns
-    -------
-    figures : dict of str to float
-        By name and unit.  Of WORLD features also the share that is voiced, and the pitches that 5, 50 and 95 % of it
-        lie below.
-    advice : list of str
-        A line for everything that is worth one; none where the recording is good.
+    Of WORLD features the share that is voiced is in it, and the pitches that 5, 50 and 95 % of that lie below.  There
+    is a line of advice for everything that is worth one, none where the recording is good.
     """
     sr, y, rows = dataset.settings["sample_rate"], dataset.samples, dataset.rows
     full, level, remarks = np.float32(32768 if y.dtype == np.int16 else 1), audio.level(y), []

@@ -110,9 +110,8 @@ class Dashboard(ipywidgets.VBox):
         as ``lambda **hooks: training.train(recipe, dataset, folder, **hooks)`` does
     variance, baselines : as `plots.learning_curve`
     label : what losses are, where they are no fraction of a variance
-    listen : callable, optional
-        Called with each row that is worth a sample, after epochs 1, 2, 4, 8, ... and the last: it returns the sound,
-        (n_samples,), which is played below and kept in `samples`, a list of (epoch, sound).
+    listen : callable of a row, optional, that returns a sound (n_samples,) after epochs 1, 2, 4, 8, ... and the last:
+        it is played below, and kept in `samples`, a list of (epoch, sound)
     """
 
     def __init__(self, train, n_epochs, variance=1.0, baselines=None, label="loss / variance", listen=None, sr=16000):
@@ -213,17 +212,9 @@ class Dashboard(ipywidgets.VBox):
 class Chooser(ipywidgets.VBox):
     """Ways in which a sound goes on, side by side: one is chosen, and from its end there are new ones.
 
-    `song` is what was chosen so far, float32 (n_samples,), `offers` are the ways on, and `choose` and `save` do what
-    the buttons do.
-
-    Parameters
-    ----------
-    go_on : callable
-        ``go_on(y, turn)`` returns the ways on from a sound, a list of float arrays (n_samples,), at each turn others.
-    begun : float array of shape (n_samples,), full scale 1
-        Heard before the first choice, and no part of the song.
-    path : path, optional
-        Where the button saves the song.
+    `song` is what was chosen so far, float32 (n_samples,), after the sound `begun`, which is no part of it; `offers`
+    are the ways on, float arrays (n_samples,), that ``go_on(y, turn)`` lists for all that was heard so far, `y`.  The
+    buttons do what `choose` and `save` do, which saves the song at `path`, where one is given.
     """
 
     def __init__(self, go_on, begun, sr=16000, path=None):
