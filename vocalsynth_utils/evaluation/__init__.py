@@ -14,6 +14,7 @@ from .evaluator import TUNED, ceilings, codec_of, evaluate, independent_of, orde
 from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
 from .table import table
+from .verdict import verdict
 
 __all__ = ["INDEPENDENT", "TUNED", "ceilings", "codec_of", "ears", "evaluate", "independent_of", "load_reference"]
-__all__ += ["order", "reference", "save_reference", "standard_timbre", "table"]
+__all__ += ["order", "reference", "save_reference", "standard_timbre", "table", "verdict"]
