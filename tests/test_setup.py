@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import setup as installation  # noqa: E402
-from vocalsynth_utils.__main__ import SHIPPED  # noqa: E402
+from vocalsynth_utils.terminal import SHIPPED  # noqa: E402
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin")

@@ -22,7 +22,7 @@ itself.  2016: best valid loss / variance then, on three hours of another voice.
 def listing(n_parameters, everything=False):
     """Where to start, or all recipes by family, a row each; ``n_parameters(recipe)`` counts a network's numbers."""
     if not everything:
-        more = f"vocalsynth recipes NAME shows one in full, --all lists all {len(RECIPES)}, those of 2016 too."
+        more = f"`vocalsynth recipes NAME` shows one in full, --all lists all {len(RECIPES)}."
         return f"Start here:\n\n{_table(START.items())}\n\n{more}"
     lines = []
     for family, experiments in FAMILIES.items():

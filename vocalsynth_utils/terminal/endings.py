@@ -29,7 +29,7 @@ def remedy(error, command):
 
 
 def interrupted(command, argv, folder=None):
-    """What is kept after Ctrl-C of a command, as typed, which trained a run in `folder`; and the command that goes on."""
+    """What is kept after Ctrl-C of a command, typed as `argv`, that trains in `folder`; and what to type to go on."""
     from .. import runs
 
     if command == "sweep":

@@ -9,10 +9,10 @@ BETWEEN_LINES = 15.0  # s, where there is no terminal
 
 
 class Stages:
-    """Called as ``stages(name, done, total, note)`` when a stage begins and as it goes on, for as long as it is entered.
+    """Entered, and called as ``stages(name, done, total, note)`` when a stage begins and as it goes on.
 
-    On a terminal each stage is a bar with the time left, or with the time gone where `total` is None; one of under two
-    seconds leaves nothing behind.  Elsewhere a stage is a line once it has lasted two seconds, and another one every 15.
+    On a terminal each stage is a bar with the time left, which `total` None leaves open; one of under two seconds
+    leaves nothing behind.  Elsewhere it is a line once it has lasted two seconds, and another one every 15.
     """
 
     def __init__(self):
