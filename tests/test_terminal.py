@@ -135,7 +135,7 @@ LIVES |= {"novelty_min": 0.5, "novelty_lowest": 0.3, "repetition": 0.6, **REAL}
             ("lived: for all of 60 s", "is near: a distance of 2.5, where up to 3", "no copy", "large"),
         ),
         ("world-units", {"survival_s": 12.0}, ("died after 12 of 60 s", "(`flux`)", "--epochs 18")),
-        ("world-units", {"fd": 5.0}, ("some way off",)),
+        ("world-units", {"fd": 5.0}, ("some way off", "train for longer")),
         ("world-units", {"fd": 10.0}, ("far off",)),
         ("world-units", {"novelty_min": 0.1}, ("It copies", "only as far from the recording's as 20%", "longer")),
         ("world-units", {"novelty_lowest": 0.1}, ("parts are copied",)),

@@ -27,7 +27,8 @@ def verdict(result, recipe):
     how = "near" if near <= good else "some way off" if near <= result["fd_shuffled"] else "far off"
     others = f"this voice cut into snippets and shuffled has {result['fd_shuffled']:.2g}"
     timbre = f"Its timbre is {how}: a distance of {near:.2g}, where up to {good:.2g} is good and {others}."
-    return [f"Life:   {life}", f"Timbre: {timbre}", f"New:    {new}", f"Better: {_advice(recipe, lives, is_new)}"]
+    better = _advice(recipe, lives and near <= good, is_new)
+    return [f"Life:   {life}", f"Timbre: {timbre}", f"New:    {new}", f"Better: {better}"]
 
 
 def _novelty(result):
@@ -45,13 +46,13 @@ def _novelty(result):
     return f"It is no copy: its half seconds are {beside}.", "new"
 
 
-def _advice(recipe, lives, is_new):
+def _advice(recipe, is_well, is_new):
     """What to do for a better voice: a line."""
     if not recipe.has_world_heads:
         return "train world-units on this recording; a network of this kind does not live, as notebooks 04 to 06 show."
     if is_new == "looped":
         return "generate at --temperature 1.2, and train on a longer recording."
-    if not lives:
+    if not is_well:
         return f"train for longer, as in --resume --epochs {2 * recipe.n_epochs}, or generate at --temperature 0.8."
     if is_new == "copied":
         return "train on a longer recording; a short one is learned by heart."

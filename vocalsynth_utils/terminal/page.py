@@ -4,6 +4,8 @@ import base64
 import html
 import io
 
+import numpy as np
+
 from .. import storage
 
 MOST_SECONDS = 60  # of a sound on the page
@@ -17,14 +19,15 @@ def write_page(path, title, lines, dataset, generated, recipe, table):
     The test part of its `dataset`, as it is and as the frames of its `recipe` keep it; and what is `generated`, a float
     array of shape (n_samples,), full scale 1.
     """
-    from .. import evaluation
+    from .. import features
 
-    text, sr, codec = html.escape, recipe.sample_rate, evaluation.codec_of(recipe)
-    heldout = dataset.signal("test")[: MOST_SECONDS * sr]
-    sounds = {"The voice, from the part it never heard": heldout}
-    if codec:
-        sounds["The same through its frames: the best they can sound"] = codec(heldout)
-    sounds["Generated"] = generated[: MOST_SECONDS * sr]
+    text, sr, n = html.escape, recipe.sample_rate, MOST_SECONDS * recipe.sample_rate
+    sounds = {"The voice, from the part it never heard": dataset.signal("test")[:n]}
+    if not recipe.is_raw:
+        rows = dataset.rows[slice(*dataset.ranges["test"])][:: dataset.rows_per_frame]
+        said = features.decode(rows[: n // recipe.frame_length], recipe)
+        sounds["The same through its frames: the best they can sound"] = np.clip(said, -1, 1)
+    sounds["Generated"] = generated[:n]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{text(title)}</title>'
     parts = [f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>']
     parts += [f"<h1>{text(title)}</h1>", *(f"<p>{text(line)}</p>" for line in lines)]
