@@ -40,6 +40,14 @@ def test_primer_may_be_a_file_and_is_not_part_of_the_output(tiny_run, tiny_recor
     assert len(generated) == 8000 and not np.array_equal(generated[:240], heard[:240])
 
 
+def test_a_long_primer_file_is_analysed_no_further_than_it_is_used(tiny_run, tiny_recording, monkeypatch):
+    run, seen, real = runs.open_run(tiny_run), [], features.frames
+    monkeypatch.setattr(features, "frames", lambda y, recipe: seen.append(len(y)) or real(y, recipe))
+    heard, y = pipeline.primer(run, tiny_recording, 12), audio.read(tiny_recording)
+    assert seen == [2 * 16000 + 12 * 20] and len(y) == 40000
+    assert np.array_equal(heard, run.scaling.apply(y[:240].reshape(12, 20)))
+
+
 def test_resume_goes_on_where_training_ended(tiny_run, compiled_once, capsys):
     before = (tiny_run / "log.csv").read_text()
     assert main(["train", "2016-small", "--run", str(tiny_run), "--resume", "--epochs", "4"]) == 0

@@ -157,6 +157,14 @@ def make(folder, *arguments, **environment):
 
 
 @NEEDS_MAKE
+def test_make_help_names_what_can_be_made():
+    said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    named = set(re.findall(r"^make ([\w-]+)  ", said, re.M))
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert {*phony} - {"all", "setup", "clean"} == named
+
+
+@NEEDS_MAKE
 def test_a_python_that_does_not_fit_is_one_clear_line(tmp_path):
     done = make(a_checkout(tmp_path), "setup", "PYTHON=/no/such/python")
     assert done.returncode == 2
