@@ -69,10 +69,11 @@ def train(args):
 
 def _train(args, recipe, folder):
     """The training itself, with its stages; the dataset."""
-    from . import diagnostics, pipeline, runs
-
-    diagnostics.check_memory(recipe, aloud=False)  # before a recording is prepared
     with terminal.Stages() as stages:
+        stages("starting")
+        from . import diagnostics, pipeline, runs
+
+        diagnostics.check_memory(recipe, aloud=False)  # before a recording is prepared
         data = pipeline.prepare(recipe, args.data, folder, args.resume, on_stage=stages)
         print(diagnostics.describe_memory(recipe, data.n_features))
         unit = recipe.loss_unit(data.variance)
@@ -118,12 +119,13 @@ def generate(args):
 def evaluate(args):
     """Say whether what a run generates lives, is near its voice, and is new."""
     run = _run(args.run)
-    from . import audio, evaluation, pipeline
-
-    if args.out is not None:
-        audio.check_place(args.out)
-    data = pipeline.own_dataset(run)  # what is wrong with it is said first
     with terminal.Stages() as stages:
+        stages("starting")
+        from . import audio, evaluation, pipeline
+
+        if args.out is not None:
+            audio.check_place(args.out)
+        data = pipeline.own_dataset(run)  # what is wrong with it is said first
         result, y = pipeline.evaluate(run, data, args.seconds, args.seed, args.temperature, stages, args.ears)
         if args.out is not None:
             audio.write(args.out, y, run.recipe.sample_rate)
@@ -143,9 +145,10 @@ def evaluate(args):
 
 def sweep(args):
     """Run a grid or a random search over recipe fields, or go on with it; one table and one figure come of it."""
-    from . import sweeps
-
     with terminal.Stages() as stages:
+        stages("starting")
+        from . import sweeps
+
         on_change = lambda ended, done, total: stages("training", done, total, f"{len(ended)} runs ended")
         rows, folder, skipped = sweeps.run(args.sweep, args.out, args.data, args.workers, args.scheduler, on_change)
     print(sweeps.summary(rows))
@@ -162,7 +165,10 @@ def bench(args):
     """Time training, compiling, generating and preparing on this machine, beside what it could do at best."""
     from . import benchmark
 
-    print(benchmark.main(args))
+    with terminal.Stages() as stages:
+        stages("timing this machine and its peers")
+        text = benchmark.main(args)
+    print(text)
 
 
 def _run(name):

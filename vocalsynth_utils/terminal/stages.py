@@ -16,7 +16,7 @@ class Stages:
     """
 
     def __init__(self):
-        self._at, self._began, self._task = (None, 0, None, ""), 0.0, None
+        self._at, self._began, self._first, self._task = (None, 0, None, ""), 0.0, 0, None
         self._bars = _bars() if sys.stderr.isatty() else None
         self._over, self._speaker = threading.Event(), threading.Thread(target=self._speak, daemon=True)
 
@@ -37,7 +37,7 @@ class Stages:
             if self._bars:
                 self._end_bar()
                 self._task = self._bars.add_task(name, total=total, note="")
-            self._began = time.monotonic()
+            self._began, self._first = time.monotonic(), done  # a run that is resumed has done some of it before
         self._at = name, done, total, note
         if self._bars:
             self._bars.update(self._task, completed=done, total=total, note=note)
@@ -57,8 +57,9 @@ class Stages:
             gone = now - self._began
             if name and gone >= QUIET and (name != last[0] or now - last[1] >= BETWEEN_LINES):
                 at, last = f"{duration(gone)} so far", (name, now)
-                if total and done:
-                    at = f"{done / total:.0%}, {duration(gone * (total - done) / done)} left"
+                if total and done > self._first:
+                    left = gone * (total - done) / (done - self._first)
+                    at = f"{done / total:.0%}, {duration(left)} left"
                 print(f"[{name}] {at}{'; ' if note else ''}{note}", file=sys.stderr, flush=True)
 
 
