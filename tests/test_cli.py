@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny import SETTINGS
 
-from vocalsynth_utils import __version__, audio, features, pipeline, runs, synthetic, training
+from vocalsynth_utils import __main__, __version__, audio, features, pipeline, runs, synthetic, terminal, training
 from vocalsynth_utils.__main__ import main, program
 from vocalsynth_utils.recipes import FAMILIES, RECIPES
 
@@ -229,6 +229,11 @@ def test_resuming_a_finished_run_says_so_and_trains_nothing(tiny_run, capsys, mo
             f"Nothing to do: the run in {tiny_run} has finished. To train on, ask"
         )
     assert before == {path: path.read_bytes() for path in tiny_run.glob("*.*")}
+
+
+def test_evaluate_generates_as_much_as_the_pipeline_does():
+    args = terminal.parsed(["evaluate", "run"], [__main__.evaluate])
+    assert args.seconds == pipeline.EVALUATED_SECONDS and args.function is __main__.evaluate
 
 
 def test_typed_alone_it_lists_its_commands_and_it_knows_its_version(capsys):

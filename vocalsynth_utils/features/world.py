@@ -73,14 +73,6 @@ def remarks(rows, y, sr):
         yield f"mains hum, {20 * np.log10(np.std(y) / np.std(hum)):.0f} dB below the voice, is taken out"
 
 
-def unit_spectra(sr):
-    """Log power spectra, (1 + N_ENVELOPE, n_fft // 2 + 1), of a coded envelope of zeros and of each with a single 1."""
-    import pyworld
-
-    coded = np.vstack([np.zeros(N_ENVELOPE), np.eye(N_ENVELOPE)])
-    return np.log(pyworld.decode_spectral_envelope(coded, sr, fft_length(sr)))
-
-
 def synthesise(frames, frame_length, sr):
     """Sound of WORLD frames, `frame_length` samples apart: float64 (n_frames * frame_length,)."""
     import pyworld
