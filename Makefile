@@ -1,4 +1,6 @@
-# make            set up, run every notebook on the built-in voice, results under build/
+# make            set up, sing, run every notebook on the built-in voice, results under build/
+# make hear       ten seconds from the voice that ships: another song each time
+# make help       this list
 # make lab        open the notebooks in JupyterLab
 # make student    a copy to hand out, without outputs and solutions, in build/student
 # make check      lint and the fast tests: a minute
@@ -34,8 +36,8 @@ PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist l
 TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addopts="-rsx --strict-markers" tests
 LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 
-.PHONY: all setup check test test-long test-all lab student clean
-all: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
+.PHONY: all hear help setup check test test-long test-all lab student clean
+all: $(READY) $(ZIG) $(EARS_READY) | build/audio/hello.wav data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
 	@echo "Done. Open build/*.html in a browser to read and listen; the generated audio is in build/audio/:"
@@ -43,6 +45,19 @@ all: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	@echo "To run the notebooks yourself: make lab"
 
 setup: $(READY) $(ZIG) $(EARS_READY)
+
+help:
+	@sed -n '/^# /!q; s/^# //p' Makefile
+
+# The voice that ships sings as soon as it can, before anything else runs.
+build/audio/hello.wav: | $(READY) $(ZIG)
+	@mkdir -p $(@D); $(BIN)/python -m vocalsynth_utils generate world-units $@ --seed $(SEED)
+	@echo "[voice] the first sound is there to be heard: $@"
+SEED := 0
+
+hear: SEED = $(shell date +%s)
+hear: $(READY) $(ZIG)
+	@rm -f build/audio/hello.wav; $(MAKE) --no-print-directory SEED=$(SEED) build/audio/hello.wav
 
 # A Python that can make an environment, the newest first: on the PATH, in pyenv, in conda.
 define FIND_PYTHON

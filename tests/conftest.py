@@ -19,6 +19,12 @@ def close_figures():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(autouse=True)
+def no_stage_is_long(monkeypatch):
+    """What a command is at is not announced, however slow the machine: tests count what it says besides."""
+    monkeypatch.setattr("vocalsynth_utils.terminal.stages.QUIET", 3600)
+
+
 @pytest.fixture(scope="session")
 def tiny_recording(tmp_path_factory):
     """A process of two coefficients as a WAV file, 2.5 s of it."""

@@ -534,7 +534,9 @@ def argument(rng, box):
         if command == "train":
             options["--data"] = "recording.wav"  # or it would sing for a while
         elif command == "evaluate":
-            options["--seconds"] = "2"  # or it would measure ten minutes
+            options["--seconds"] = "2"  # or it would measure minutes
+        elif command == "generate":
+            options["--seconds"] = "0.01"
     elif what == 4:
         extra.append(
             rng.choice(

@@ -508,7 +508,8 @@ def _used(rng, kind, folder=False, resume=False):
 
 def _evaluated(run, *options):
     """A run measured, for which its dataset's voice may have to be described again."""
-    return Case(["evaluate", run, "--seconds", "2", *options], (f"here/{run}/dataset/reference.npz",))
+    written = f"here/{run}/dataset/reference.npz", f"here/{run}/evaluation.html"
+    return Case(["evaluate", run, "--seconds", "2", *options], written)
 
 
 def _replace(rng, box, path):

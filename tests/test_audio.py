@@ -540,6 +540,14 @@ def test_player_keeps_the_loudness(level):
     assert 20 * np.log10(np.std(z[4000:-4000]) / np.std(y)) == pytest.approx(0, abs=0.5)
 
 
+@pytest.mark.parametrize("sr", [16000, 24000])
+def test_the_beginning_of_a_file_is_read_alone(tmp_path, sr):
+    audio.write(tmp_path / "long.wav", 0.5 * np.sin(np.arange(700_000) / 20), 16000)
+    whole, first = audio.read(tmp_path / "long.wav", sr), audio.read(tmp_path / "long.wav", sr, 5000)
+    assert len(whole) == 700_000 * sr // 16000 and np.array_equal(first, whole[:5000])
+    assert np.array_equal(audio.read(tmp_path / "long.wav", sr, 10**8), whole)
+
+
 def test_silence_plays_silent_and_says_so():
     sound = audio.player(np.zeros(16000), title="the network")
     assert np.abs(decode(sound)[0]).max() < 1e-4 and "(silent)" in sound._repr_html_()

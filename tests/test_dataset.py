@@ -205,9 +205,9 @@ def analyses(monkeypatch):
     """The folders that recordings were analysed for, as they are."""
     seen, real = [], dataset._analyse
 
-    def analyse(opened, recording, recipe, folder, part):
+    def analyse(opened, recording, recipe, folder, *more):
         seen.append(folder)
-        return real(opened, recording, recipe, folder, part)
+        return real(opened, recording, recipe, folder, *more)
 
     monkeypatch.setattr(dataset, "_analyse", analyse)
     return seen

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import setup as installation  # noqa: E402
-from vocalsynth_utils.__main__ import SHIPPED  # noqa: E402
+from vocalsynth_utils.terminal import SHIPPED  # noqa: E402
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin")
@@ -154,6 +154,14 @@ def make(folder, *arguments, **environment):
         text=True,
         env={**os.environ, "MAKEFLAGS": "", **environment},
     )
+
+
+@NEEDS_MAKE
+def test_make_help_names_what_can_be_made():
+    said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    named = set(re.findall(r"^make ([\w-]+)  ", said, re.M))
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert {*phony} - {"all", "setup", "clean"} == named
 
 
 @NEEDS_MAKE

@@ -4,7 +4,7 @@ The course: preprocessing, dataset, baselines (notebook 01), model, losses (02),
 updates, training (03), generation (04), remedies (05), and pipeline, which trains,
 generates and evaluates a whole recipe.  The rooms: storage, audio, features,
 recipes, synthetic, runs, fused, units, world_mdn, diagnostics, evaluation, plots,
-sweeps, benchmark; docs/design.md has what each holds.  All load when they are used.
+sweeps, benchmark, terminal; docs/design.md has what each holds.  All load when used.
 """
 
 import importlib.util

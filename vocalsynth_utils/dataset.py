@@ -168,7 +168,7 @@ def as_float(rows):
     return audio.from_int16(rows) if rows.dtype == np.int16 else rows
 
 
-def prepare(recording, recipe, folder, elsewhere=()):
+def prepare(recording, recipe, folder, elsewhere=(), on_stage=None):
     """Make a dataset from a recording, or take the one that is there already.
 
     The recording is read block by block and split 80/10/10 in time before
@@ -186,6 +186,8 @@ def prepare(recording, recipe, folder, elsewhere=()):
     elsewhere : iterable of paths
         Folders of other datasets: the files of an equal one are taken, as hard
         links, instead of analysing the recording again.
+    on_stage : callable, optional
+        ``on_stage(name, done, total)`` when a stage begins and as it goes on; total None where it cannot be counted.
 
     Returns
     -------
@@ -205,7 +207,8 @@ def prepare(recording, recipe, folder, elsewhere=()):
     if equal is None or equal.folder != folder:
         with _new_folder(folder, lambda: any(_equal([folder], recording, recipe))) as part:
             if equal is None:
-                _analyse(opened, recording, recipe, folder, part).check_enough(recipe)  # said now, not after an hour
+                analysed = _analyse(opened, recording, recipe, folder, part, on_stage)
+                analysed.check_enough(recipe)  # said now, not after an hour
             else:
                 _link(equal, recording, folder, part)
     dataset = load(folder)
@@ -242,13 +245,15 @@ def _new_folder(folder, made_meanwhile):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _analyse(opened, recording, recipe, folder, part):
+def _analyse(opened, recording, recipe, folder, part, on_stage):
     """Fill a folder with what `folder` is to hold of a recording; the dataset in it."""
     source = _source(recording, folder)
+    features.counting(on_stage, "reading the recording", None)
     rows = signal = storage.write_array(part / "signal.npy", opened.blocks(BLOCK), opened.dtype)
     audio.check_heard(signal, recipe.sample_rate, dict(zip(SPLITS, preprocessing.split(len(signal)))), recording)
     if not recipe.is_raw:
-        pieces = (features.encode(piece, recipe) for piece in preprocessing.split(signal))
+        more = features.counting(on_stage, "analysing the voice", len(signal))
+        pieces = (features.encode(piece, recipe, more) for piece in preprocessing.split(signal))
         rows = storage.write_array(part / "rows.npy", pieces, np.float32)
     ranges = _ranges(len(signal), recipe)
     n_train = ranges["train"][1]

@@ -14,6 +14,7 @@ from . import audio, diagnostics, features, model
 from .runs import checkpoints
 
 BLOCK = 256  # frames whose random numbers are drawn together
+PRIMER_MARGIN = 2  # s of a file beyond what is heard of it, which analysis looks at
 
 
 def free_run(step, primer, n_frames, state=None, on_frame=None):
@@ -217,7 +218,7 @@ def primer_frames(run, dataset, source, n_frames):
         return np.full((1, run.data["n_features"]), scaling.mean_of_scaled, np.float32)
     if source in ("train", "valid", "test"):
         return dataset.sequence(source, n_frames)
-    y = audio.read(source, recipe.sample_rate)
+    y = audio.read(source, recipe.sample_rate, n_frames * recipe.frame_length + PRIMER_MARGIN * recipe.sample_rate)
     frames = features.frames(y, recipe)[:n_frames]
     if len(frames) == 0:
         what = f"{source} has {len(y)} samples, fewer than one frame of {recipe.frame_length}"

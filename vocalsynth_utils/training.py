@@ -146,7 +146,7 @@ def _carried_states(recipe, network):
 
 
 def train(
-    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, diagnose=False
+    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=bool, diagnose=False, on_stage=None
 ):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
@@ -171,6 +171,8 @@ def train(
     diagnose : bool
         Take the `diagnostics` of each epoch on its first batch, as columns of
         the log; a run that was begun so goes on so.
+    on_stage : callable, optional
+        ``on_stage(name)`` before what comes before the first batch and after the last epoch.
 
     Yields
     ------
@@ -187,11 +189,14 @@ def train(
     dataset.check_fits(recipe)  # what cannot work is said before anything is compiled or written
     dataset.check_enough(recipe)
     diagnostics.check_memory(recipe, dataset.n_features)
+    on_stage = on_stage or (lambda name: None)
     with runs.locked(folder):
+        on_stage("compiling the network")
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
         if trainer.network.language:
+            on_stage("reading the voice as text")
             dataset = trainer.network.language.read(dataset, recipe.seed, known=bool(rows))
         if rows:
             diagnose = "gradient_norm" in rows[0]
@@ -210,6 +215,7 @@ def train(
                 run.keep_as_best()
             yield row
         if rows:
+            on_stage("measuring what was learned")
             run.write_log(rows)  # brought to the disk by it
             first = batches(dataset, recipe, _best_epoch(rows, recipe))[:DIAGNOSED_BATCHES]
             diagnostics.write_result(trainer, run, dataset, rows, first)

@@ -165,8 +165,10 @@ def open_recording(path, sr=16000):
     return Recording(os.fspath(path), check_rate(sr))
 
 
-def read(path, sr=16000):
+def read(path, sr=16000, n_samples=None):
     """A whole audio file, float32 (n_samples,) within [-1, 1]: `path` and `sr`, Hz, as `open_recording` takes them.
+
+    With `n_samples`, no more than so many from its beginning.
 
     `AudioError` as there and from `Recording.blocks`; and for more than 75,000,000 samples (1.3 h at 16 kHz), which
     belong in a prepared dataset.
@@ -175,8 +177,10 @@ def read(path, sr=16000):
     for block in open_recording(path, sr).blocks():
         parts.append(block)
         n += len(block)
+        if n_samples and n >= n_samples:
+            break
         if n > MAX_SAMPLES_IN_MEMORY:
             what = f"more than {n / sr / 3600:.1f} h are too much for memory ({MAX_SAMPLES_IN_MEMORY} samples at most)"
             raise AudioError(f"{printable(path)}: {what}; prepare a dataset from it, or cut it")
-    y = np.concatenate(parts)
+    y = np.concatenate(parts)[:n_samples]
     return from_int16(y) if y.dtype == np.int16 else y

@@ -16,6 +16,7 @@ from .independent import INDEPENDENT
 from .stored import load_reference, save_reference
 from .survey import survey
 from .table import table
+from .verdict import verdict
 
 __all__ = ["INDEPENDENT", "TUNED", "BlindTest", "ceilings", "codec_of", "ears", "evaluate", "independent_of", "kinds"]
-__all__ += ["load_reference", "order", "reference", "save_reference", "standard_timbre", "survey", "table"]
+__all__ += ["load_reference", "order", "reference", "save_reference", "standard_timbre", "survey", "table", "verdict"]

@@ -66,14 +66,17 @@ def _flatness(y, sr):
     return DB * (np.log(power).mean(keepdims=True) - np.log(power.mean(keepdims=True)))
 
 
-def melody(y, sr):
-    """Pitch in Hz every 5 ms, 0 where there is none, and periodicity, the autocorrelation's peak: (n_rows,) each."""
+def melody(y, sr, on_samples=None):
+    """Pitch in Hz every 5 ms, 0 where there is none, and periodicity, the autocorrelation's peak: (n_rows,) each.
+
+    ``on_samples(n)`` is called when so many more are done.
+    """
 
     def tracks(y):
         found = pitch.candidates(y, sr)
         return pitch.best_path(found), np.clip(found.strength.max(axis=1), 0, 1)
 
-    return _in_chunks(tracks, y, sr)
+    return _in_chunks(tracks, y, sr, on_samples)
 
 
 def second_pitch(y, sr):
@@ -81,9 +84,9 @@ def second_pitch(y, sr):
     return _in_chunks(lambda y: [world.dio(y, sr)], y, sr)[0]
 
 
-def _in_chunks(tracks, y, sr):
+def _in_chunks(tracks, y, sr, on_samples=None):
     """Arrays (n_rows,) of a long signal, from those of its chunks, which have a row at their very end as well."""
     chunks = [y[start : start + CHUNK_SECONDS * sr] for start in range(0, len(y), CHUNK_SECONDS * sr)]
     n_rows = [max(1, int(len(chunk) / sr / ROW_SECONDS + 1e-6)) for chunk in chunks]
-    found = over_cores(tracks, chunks)
+    found = over_cores(tracks, chunks, on_samples and (lambda i: on_samples(len(chunks[i]))))
     return tuple(np.concatenate([track[:n] for track, n in zip(each, n_rows)]) for each in zip(*found))

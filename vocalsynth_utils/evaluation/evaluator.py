@@ -53,9 +53,9 @@ def check(y, sr, name):
         warnings.warn(f"{name} is silent", stacklevel=3)
 
 
-def describe(y, sr):
+def describe(y, sr, on_samples=None):
     """A signal in units of the training voice's standard deviation, described."""
-    bands, (f0, periodicity) = descriptors.bands(y, sr), descriptors.melody(y, sr)
+    bands, (f0, periodicity) = descriptors.bands(y, sr), descriptors.melody(y, sr, on_samples)
     return Described(bands, descriptors.timbre(bands), descriptors.windows(y, sr, bands, periodicity), f0)
 
 
@@ -77,7 +77,7 @@ def _in_units(y, std):
     return np.asarray(y, np.float32) / np.float32(std)
 
 
-def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
+def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300, on_stage=None):
     """A voice described once, to measure any number of generated signals against: `Reference`.
 
     Parameters
@@ -88,6 +88,8 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
     resynthesise : callable, optional
         As from `codec_of`.  It gives the codec's own figures; the acceptance region is widened to what it makes
         of `calibrate_seconds` of the training voice, else a generator is blamed for its codec.
+    on_stage : callable, optional
+        ``on_stage(name, done, total)`` now and then, in samples.
 
     Raises
     ------
@@ -98,15 +100,19 @@ def reference(train, heldout, sr, resynthesise=None, calibrate_seconds=300):
     std = float(np.std(train))
     if std == 0:
         raise ValueError("train is constant; there is no voice to measure against")
-    trained, held = (describe(_in_units(y, std), sr) for y in (train, heldout))
+    some = train[: int(calibrate_seconds * sr)]
+    total = len(train) + len(heldout) + (0 if resynthesise is None else len(heldout) + len(some))
+    more = features.counting(on_stage, "describing the voice", total)
+    trained, held = (describe(_in_units(y, std), sr, more) for y in (train, heldout))
     mean, scale = trained.timbre.mean(axis=0), trained.timbre.std(axis=0) + 1e-6
     known, target = ((described.timbre - mean) / scale for described in (trained, held))
     rows, gaussian, region = segment_rows(known), Gaussian.of(target), measures.acceptance_region(trained.windows)
     heard, apart = independent.learn((trained.bands, known), (held.bands, target))
     codec = {}
     if resynthesise is not None:
-        some = train[: int(calibrate_seconds * sr)]
-        coded, through = (describe(_in_units(resynthesise(y), std), sr) for y in (heldout, some))
+        if on_stage:
+            on_stage("passing the voice through its frames")
+        coded, through = (describe(_in_units(resynthesise(y), std), sr, more) for y in (heldout, some))
         through = measures.acceptance_region(through.windows)
         region = np.stack([np.minimum(region[0], through[0]), np.maximum(region[1], through[1])])
         timbre = (coded.timbre - mean) / scale

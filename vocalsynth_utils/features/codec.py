@@ -1,7 +1,6 @@
 """Frames of a signal and sound of frames, by a table of what each kind of features is; in parts, on every core."""
 
 import collections
-import os
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
@@ -11,13 +10,13 @@ import scipy.fft
 from scipy.signal import get_window
 
 from . import world
+from .cores import n_threads, over_cores
 from .mel import fft_length, griffin_lim, log_mel, mel_filters
 from .world import VOICING
 
 N_MELS = 64
 CHUNK_SECONDS = 60  # analysed at a time: bounds memory, feeds every core
 PIECE_SECONDS = 15  # synthesised at a time: sound is soon there, and no core is left alone with the last of it for long
-MAX_THREADS = 4  # a chunk takes about 150 MB while it is worked on
 MOST_WAITING = 8  # pieces synthesised and not yet fetched
 FLOOR, FEW = -60.0, 8  # dB from a signal's level, of noise that is laid under it; every so many of its samples tell
 OVERLAP_SECONDS = 1.0  # of analysis on either side of a chunk, thrown away
@@ -34,7 +33,7 @@ def row_length(recipe):
     return _kind(recipe).row_length(recipe)
 
 
-def encode(y, recipe):
+def encode(y, recipe, on_samples=None):
     """A signal as rows to store, float32 (n_samples // row_length, n_features); of "raw", `y` itself, (n_samples,).
 
     Parameters
@@ -42,6 +41,8 @@ def encode(y, recipe):
     y : float array of shape (n_samples,), full scale 1, or int16
         May be memory-mapped: it is read in chunks.
     recipe : Recipe
+    on_samples : callable, optional
+        ``on_samples(n)`` when so many more are done.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def encode(y, recipe):
         stop = min(start + step, n_rows)
         rows[start:stop] = kind.analyse(part, recipe)[start - first : stop - first]
 
-    over_cores(chunk, range(0, n_rows, step))
+    over_cores(chunk, range(0, n_rows, step), on_samples and (lambda i: on_samples(row * min(step, n_rows - i * step))))
     return kind.completed(rows)
 
 
@@ -124,18 +125,6 @@ def decode_blocks(blocks, n_frames, recipe):
         yield from _faded_together(_pieces(kind, blocks, n_frames, recipe), recipe.frame_length)
 
 
-def over_cores(function, items):
-    """[function(item) for item in items], on every core: WORLD and the FFT let go of Python's lock."""
-    if len(items) < 2 or _n_threads() < 2:
-        return [function(item) for item in items]
-    with ThreadPool(_n_threads()) as pool:
-        return pool.map(function, items, chunksize=1)
-
-
-def _n_threads():
-    return min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-
-
 def _checked(blocks, recipe):
     """The blocks, each of the right width and finite."""
     width, is_raw = n_features(recipe), _kind(recipe).analyse is None
@@ -164,7 +153,7 @@ def _pieces(kind, blocks, n_frames, recipe):
         near = np.arange(max(1, middle - reach), min(n_frames - 1, middle + reach))
         return int(near[np.argmin(kind.cost_of_cut(frames[near], np.abs(near - middle)))])
 
-    with ThreadPool(_n_threads()) as pool:
+    with ThreadPool(n_threads()) as pool:
         for block in blocks:
             frames[have : have + len(block)] = block
             have += len(block)

@@ -6,8 +6,8 @@ The experiments are data, in experiments.toml; those of 2016 are there in full s
 
 from .choices import check_choice, check_known
 from .experiments import FAMILIES, RECIPES, get
-from .listing import listing
+from .listing import described, listing
 from .recipe import CHOICES, Contradiction, Recipe, parse_setting
 
-__all__ = ["CHOICES", "Contradiction", "FAMILIES", "RECIPES", "Recipe", "check_choice", "check_known", "get"]
-__all__ += ["listing", "parse_setting"]
+__all__ = ["CHOICES", "Contradiction", "FAMILIES", "RECIPES", "Recipe", "check_choice", "check_known", "described"]
+__all__ += ["get", "listing", "parse_setting"]

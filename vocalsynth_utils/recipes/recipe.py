@@ -17,6 +17,11 @@ CHOICES = {
 }
 
 
+def _field(default, meaning):
+    """A field with its meaning, for people."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
 class Contradiction(ValueError):
     """Values that are each fine and do not go together."""
 
@@ -28,51 +33,54 @@ class Recipe:
     name: str
     purpose: str = ""
     # what one step of the network sees
-    sample_rate: int = 16000  # Hz
-    features: str = "raw"  # what a frame holds
-    frame_length: int = 16000  # samples from one step of the network to the next
-    scaling: str = "mean"  # (x - mean) / (max - min), the second version of 2016
+    sample_rate: int = _field(16000, "Hz")
+    features: str = _field("raw", "what a frame holds")
+    frame_length: int = _field(16000, "samples from one step of the network to the next")
+    scaling: str = _field("mean", "of frames; mean is (x - mean) / (max - min), the second version of 2016")
     # how the recording is cut into sequences
-    n_steps: int = 50  # frames in a sequence
-    n_offsets: int = 1  # shifted copies of the recording
-    batches_per_epoch: int = 0  # 0: every sequence once; else this many batches from random positions
-    stateful: bool = False  # carry the state from one batch to the next, which continues it
+    n_steps: int = _field(50, "frames in a sequence")
+    n_offsets: int = _field(1, "shifted copies of the recording")
+    batches_per_epoch: int = _field(0, "0: every sequence once; else this many batches from random positions")
+    stateful: bool = _field(False, "carry the state from one batch to the next, which continues it")
     # the network
-    n_units: tuple[int, ...] = (600, 600, 600)
-    lstm: str = "fused"  # or "lasagne" (scan); "fused-lasagne-0.1" or "lasagne-0.1" with that release's own output gate
-    peepholes: bool = True
-    forget_bias: float = 0.0
-    nonlinearity: str = "tanh"
-    input_noise: float = 0.0  # standard deviation, in units of the data's
-    input_dropout: float = 0.0  # probability of zeroing an input
+    n_units: tuple[int, ...] = _field((600, 600, 600), "of each LSTM layer")
+    lstm: str = _field("fused", "or lasagne (scan); ...-lasagne-0.1 with that release's own output gate")
+    peepholes: bool = _field(True, "the gates see the cell")
+    forget_bias: float = _field(0.0, "what the forget gate's bias begins at")
+    nonlinearity: str = _field("tanh", "on the output of each LSTM layer")
+    input_noise: float = _field(0.0, "standard deviation, in units of the data's")
+    input_dropout: float = _field(0.0, "probability of zeroing an input")
     # two levels: sounds as text, and frames given it
-    vocabulary: int = 0  # sound units that the text is written in; 0: one level, frames alone
-    language_units: int = 0  # of the LSTM that says how the text goes on
-    language_dropout: float = 0.0  # on either side of it
-    # scheduled sampling: probability of hearing the true frame, from 1 in the first epoch to this in the last
-    p_teacher: float = 1.0
-    free_steps: int = 0  # so many inputs at the end of each training sequence are the network's own predictions
+    vocabulary: int = _field(0, "sound units that the text is written in; 0: one level, frames alone")
+    language_units: int = _field(0, "of the LSTM that says how the text goes on")
+    language_dropout: float = _field(0.0, "on either side of it")
+    # remedies
+    p_teacher: float = _field(
+        1.0, "probability of the true frame as input: from 1 in the first epoch to this in the last"
+    )
+    free_steps: int = _field(0, "so many inputs at a training sequence's end are the network's own predictions")
     # what is minimised, and how
-    loss: str = "mse"  # or the negative log-likelihood of a mixture density
-    n_mixtures: int = 0  # Gaussians in it; 1 is a plain Gaussian
-    optimiser: str = "rmsprop"
-    learning_rate: float = 0.01
-    schedule: str = "constant"  # of the learning rate; "cosine" falls to 3 % by the last epoch
-    warmup: int = 0  # updates over which the learning rate rises from 0
-    momentum: float = 0.0  # 2016 set 0.9 everywhere and applied it nowhere
-    rho: float = 0.9  # RMSProp's memory
-    epsilon: float = 1e-6  # inside RMSProp's root
-    grad_clipping: float = 0.0  # bound on each gate's gradient; 0: none
-    gradient_steps: int = 0  # truncated backpropagation through this many steps; 0: all
-    max_norm: float = 0.0  # bound on the norm of the whole gradient; 0: none
-    n_batch: int = 16  # sequences in a batch
-    n_epochs: int = 2000
-    patience: int = 0  # stop after this many epochs without a better one; 0: never
-    # which epoch is kept as best: lowest valid loss, lowest error in "free_run", or the "last" one
-    best_by: str = "valid_loss"
-    seed: int = 0
+    loss: str = _field("mse", "mean squared error, or the negative log-likelihood of a mixture density")
+    n_mixtures: int = _field(0, "Gaussians in it; 1 is a plain Gaussian")
+    optimiser: str = _field("rmsprop", "how the gradient becomes an update")
+    learning_rate: float = _field(0.01, "size of an update")
+    schedule: str = _field("constant", "of the learning rate; cosine falls to 3 % by the last epoch")
+    warmup: int = _field(0, "updates over which the learning rate rises from 0")
+    momentum: float = _field(0.0, "share of the last update in the next; 2016 set 0.9 and applied it nowhere")
+    rho: float = _field(0.9, "RMSProp's memory")
+    epsilon: float = _field(1e-6, "inside RMSProp's root")
+    grad_clipping: float = _field(0.0, "bound on each gate's gradient; 0: none")
+    gradient_steps: int = _field(0, "truncated backpropagation through this many steps; 0: all")
+    max_norm: float = _field(0.0, "bound on the norm of the whole gradient; 0: none")
+    n_batch: int = _field(16, "sequences in a batch")
+    n_epochs: int = _field(2000, "times through the recording, or its batches_per_epoch")
+    patience: int = _field(0, "stop after this many epochs without a better one; 0: never")
+    best_by: str = _field(
+        "valid_loss", "the epoch that is kept: of the lowest loss, the lowest error in free_run, or the last"
+    )
+    seed: int = _field(0, "of all that is random")
     # when it runs free
-    limits: bool = True  # keep every feature within the training voice's range; raw samples have none
+    limits: bool = _field(True, "keep every feature within the training voice's range; raw samples have none")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

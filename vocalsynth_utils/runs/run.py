@@ -158,6 +158,12 @@ class Run(NamedTuple):
         except ValueError:
             return None
 
+    def has_finished(self, recipe):
+        """Whether `recipe`, this run's own with as many epochs or others, has nothing left to train here."""
+        result, n_epochs = self.result(), len(self.log())
+        same = recipe.replace(n_epochs=self.recipe.n_epochs) == self.recipe
+        return bool(result) and result.get("epochs") == n_epochs >= recipe.n_epochs and same
+
     def result(self):
         """What result.json says: numbers, or lists or dicts of numbers, by name; None before training has ended."""
         path = self.folder / "result.json"
