@@ -550,6 +550,45 @@ def test_product_matches_numpy_for_any_layout(m, k, n, dtype):
             assert np.isnan(out[:, [0, -1]]).all()
 
 
+def small_product(A, W, start, packed=None):
+    """``A @ W + start`` by panels in `packed`, an aligned array by default, and the columns past the last."""
+    (n_rows, depth), n_columns, dtype = A.shape, W.shape[1], A.dtype
+    width = native.call("panel_width", dtype, n_columns)
+    packed = native.aligned((depth, width), dtype) if packed is None else packed[: depth * width]
+    native.call("pack", dtype, depth, n_columns, W, packed)
+    C, padded = np.full((n_rows, width), np.nan, dtype), np.pad(start, (0, width - n_columns))
+    native.call("small_product", dtype, n_rows, depth, n_columns, A, packed, padded, C)
+    return C[:, :n_columns], C[:, n_columns:]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_product_matches_numpy_at_every_remainder(dtype):
+    panel = native.call("panel_width", dtype, 1)
+    for n_rows in range(1, 18):  # up to two tiles of the highest kind, and one more
+        for n_columns in {*range(1, panel + 1), 2 * panel - 1, 2 * panel, 2 * panel + 1}:
+            A, W, start = (random(*shape, dtype=dtype) for shape in ((n_rows, 5), (5, n_columns), (n_columns,)))
+            found, beyond = small_product(A, W, start)
+            np.testing.assert_allclose(found, A.astype(float) @ W + start, rtol=0, atol=8 * np.finfo(dtype).eps)
+            assert not beyond.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 257, 2400])
+def test_small_product_of_any_depth_is_the_same_wherever_its_panels_lie(dtype, depth):
+    A, W, start = (random(*shape, dtype=dtype) for shape in ((13, depth), (depth, 50), (50,)))
+    found, _ = small_product(A, W, start)
+    assert_close(found, A.astype(float) @ W + start)
+    elsewhere = native.aligned((100 * depth + 1,), dtype)[1:]
+    assert np.array_equal(small_product(A, W, start, packed=elsewhere)[0], found)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (1000, 7)])
+def test_what_vectors_read_begins_at_a_cache_line(shape):
+    made = native.aligned(shape, "float32"), native.output([None], shape, np.float64), native.workspace(shape, "float32")
+    assert all(array.shape == shape and array.flags.carray for array in made)
+    assert [array.ctypes.data % 64 for array in made] == [0, 0, 0]
+
+
 def test_product_refuses_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match="must agree"):
         native.product(random(2, 3), random(4, 5))

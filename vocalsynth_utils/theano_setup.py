@@ -162,9 +162,9 @@ def _asarray(a, dtype, order=None):
 
 def _downsample(name):
     """What Lasagne 0.1 imports from theano.tensor.signal.downsample and Theano 1.0 renamed; looked up when used."""
+    names = {"max_pool_2d": "pool_2d", "DownsampleFactorMax": "Pool"}
+    if name not in names:  # whoever goes through all modules, as PyTorch does, is not to import Theano by it
+        raise AttributeError(name)
     from theano.tensor.signal import pool
 
-    names = {"max_pool_2d": "pool_2d", "DownsampleFactorMax": "Pool"}
-    if name not in names:
-        raise AttributeError(name)
     return getattr(pool, names[name])
