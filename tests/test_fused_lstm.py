@@ -584,7 +584,11 @@ def test_small_product_of_any_depth_is_the_same_wherever_its_panels_lie(dtype, d
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (1000, 7)])
 def test_what_vectors_read_begins_at_a_cache_line(shape):
-    made = native.aligned(shape, "float32"), native.output([None], shape, np.float64), native.workspace(shape, "float32")
+    made = (
+        native.aligned(shape, "float32"),
+        native.output([None], shape, np.float64),
+        native.workspace(shape, "float32"),
+    )
     assert all(array.shape == shape and array.flags.carray for array in made)
     assert [array.ctypes.data % 64 for array in made] == [0, 0, 0]
 

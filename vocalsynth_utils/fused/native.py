@@ -120,7 +120,7 @@ def library():
             getattr(loaded, f"{name}_{ending}").restype = long
         for name in ("squared_error", "squared_sum"):
             getattr(loaded, f"{name}_{ending}").restype = ctypes.c_double
-    loaded.scipy_openblas_get_corename.restype = ctypes.c_char_p
+    loaded.scipy_openblas_get_corename.restype = loaded.instructions.restype = ctypes.c_char_p
     global _threads
     _threads = loaded.scipy_openblas_get_num_threads()
     loaded.scipy_openblas_set_num_threads(1)  # the library shares out the work itself, see products.cpp
@@ -140,6 +140,11 @@ def unavailable():
 def kernels():
     """Name of the processor whose kernels OpenBLAS has chosen, e.g. "Haswell"."""
     return library().scipy_openblas_get_corename().decode()
+
+
+def instructions():
+    """The instruction set that the small product is compiled for, e.g. "AVX2"."""
+    return library().instructions().decode()
 
 
 def num_threads():

@@ -49,6 +49,8 @@ template <class real> static void row_product_share(void *product, long k, long 
     add_row_product(p.depth, last - first, p.x, p.W + first, p.ld, p.y + first);
 }
 
+extern "C" const char *instructions(void) { return INSTRUCTIONS; }
+
 #define ENTRY_POINTS(real, suffix)                                                                                    \
     extern "C" void product_##suffix(int trans_A, int trans_B, long m, long n, long k, const real *A, long ld_A,      \
                                      const real *B, long ld_B, long add, real *C, long ld_C, long n_threads)          \

@@ -12,12 +12,20 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
+#define INSTRUCTIONS "AVX-512"
 enum { VECTOR_BYTES = 64, TILE_ROWS = 8, TILE_VECTORS = 3 };
-#elif defined(__aarch64__)  // NEON: compiled, not run
+#elif defined(__aarch64__)  // compiled, not run
+#define INSTRUCTIONS "NEON"
 enum { VECTOR_BYTES = 16, TILE_ROWS = 8, TILE_VECTORS = 3 };
 #elif defined(__AVX__)
+#if defined(__FMA__)
+#define INSTRUCTIONS "AVX2"
+#else
+#define INSTRUCTIONS "AVX"
+#endif
 enum { VECTOR_BYTES = 32, TILE_ROWS = 6, TILE_VECTORS = 2 };
 #else
+#define INSTRUCTIONS "none wider than 16 bytes"
 enum { VECTOR_BYTES = 16, TILE_ROWS = 6, TILE_VECTORS = 2 };
 #endif
 enum { ALIGNMENT = 64 };  // of native.aligned
