@@ -42,7 +42,7 @@ long = ctypes.c_long
 class Lstm(ctypes.Structure):
     """`Lstm` of fused_lstm.cpp: sizes and choices of one recurrence."""
 
-    _fields_ = [(name, long) for name in SIZES.split()] + [("clip", ctypes.c_double)]
+    _fields_ = [(name, long) for name in SIZES.split()] + [("clip", ctypes.c_double), ("backwards", long)]
 
 
 class BuildError(RuntimeError):
@@ -185,7 +185,7 @@ def workspace(shape, dtype):
 
 
 def output(storage, shape, dtype):
-    """The array in a Theano output storage, aligned, made anew unless the last call's fits: old pages cost no page faults."""
+    """The array in an Op's output storage, aligned, made anew unless the last call's fits: old pages cost no faults."""
     held = storage[0]
     if held is None or held.shape != tuple(shape) or held.dtype != dtype or not held.flags.carray:
         held = storage[0] = aligned(shape, dtype)
