@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import platform
 import runpy
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def parsed(*words):
 def test_every_promised_number_is_there(found):
     (train,) = found["train"].values()
     assert {"fused_cpu_s", "fused_wall_s", "fused_rss_mb", "gemm_floor_cpu_s", "gflops", "ratios"} <= set(train)
-    assert {"cold_s", "warm_s"} <= set(found["compile"])
+    assert {"cold_s", "warm_s", "first_update_s"} <= set(found["compile"])
+    assert found["compile"]["first_update_s"] > found["compile"]["warm_s"]
     assert {"frames_per_s", "bandwidth_frames_per_s", "ratio"} <= set(found["generate"])
     assert {"prepare_s", "copy_s", "ratio"} <= set(found["prepare"])
     assert json.loads(json.dumps(found)) == found
@@ -57,6 +59,13 @@ def test_all_times_are_positive(found):
 def test_the_table_names_every_shape(found):
     text = timing.table(found)
     assert all(shape in text for shape in found["train"]) and "frames/s" in text
+    assert native.instructions() in text.splitlines()[0] and "PyTorch" in text.splitlines()[0]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
+def test_the_instruction_set_that_is_named_is_one_that_the_processor_has():
+    flags = {"AVX-512": "avx512f", "AVX2": "fma", "AVX": "avx"}.get(native.instructions(), "sse2")
+    assert flags in str(native._cpu()).split()
 
 
 def test_shapes_that_are_none_are_refused():

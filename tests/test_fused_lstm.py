@@ -303,18 +303,129 @@ def test_what_the_op_cannot_do_is_refused(options, message):
         FusedLSTMLayer((None, None, 4), 5, **options)
 
 
+# ---- backwards, and with a mask ----------------------------------------------------------
+
+MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]])  # (n_batch, n_steps)
+
+
 @pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(mask_input=lasagne.layers.InputLayer((None, None))), "mask_input is given"),
-        (dict(backwards=True), "backwards is True"),
-    ],
-    ids=["mask_input", "backwards"],
-)
-def test_what_lasagnes_layer_does_and_these_do_not_is_refused_by_name(cls, options, message):
-    with pytest.raises(ValueError, match=f"{message}.* use lasagne.layers.LSTMLayer"):
-        cls((None, None, 4), 5, **options)
+def test_a_layer_that_runs_backwards_is_one_on_the_sequence_turned_round(cls):
+    X = random(3, 7, 4)
+    layer = layer_with_random_values(cls, backwards=True)
+    hid, hid_final, cell_final = compiled(layer)(X)
+    for actual, expected in zip((hid[:, ::-1], hid_final, cell_final), numpy_lstm(layer, X[:, ::-1])):
+        assert_close(actual, expected)
+    assert np.array_equal(hid[:, 0], hid_final)
+
+
+@pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
+def test_a_step_that_the_mask_skips_leaves_the_state_as_it_is_whatever_it_hears(cls):
+    layer, X, x, mask = layer_with_random_values(cls), random(4, 6, 4), T.tensor3(), T.imatrix()
+    X[MASK == 0] = np.nan
+    found = theano.function([x, mask], layer.run(x, mask=mask))(X, MASK.astype("int32"))
+    p = values_of(layer)
+    for row, (hid, *final) in enumerate(zip(*found)):
+        heard = np.flatnonzero(MASK[row])
+        start = p["hid_init"][0]
+        if len(heard):
+            expected, *ends = numpy_lstm(layer, X[row : row + 1, heard])
+            assert_close(hid[heard], expected[0])
+            assert all(np.allclose(a, b[0], atol=1e-6) for a, b in zip(final, ends))
+        for t in np.flatnonzero(MASK[row] == 0):
+            assert np.array_equal(hid[t], hid[t - 1] if t else start.astype(hid.dtype))
+
+
+@pytest.mark.parametrize("clipping", [False, 0.0625])  # which Theano can say in float32
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_outputs_and_gradients_are_those_of_lasagnes_own_layer_backwards_and_with_a_mask(
+    float64, backwards, masked, clipping
+):
+    X, weights, values, results = random(4, 6, 4), random(4, 6, 5), None, []
+    for cls in (FusedLSTMLayer, lasagne.layers.LSTMLayer):
+        form = dict(form="lasagne-0.1") if cls is FusedLSTMLayer else {}
+        mask_input = lasagne.layers.InputLayer((None, None)) if masked else None
+        options = dict(backwards=backwards, grad_clipping=clipping, mask_input=mask_input, learn_init=True, **form)
+        layer = layer_with_random_values(cls, values=values, **options)
+        x, params = T.tensor3(), layer.get_params()
+        values = [param.get_value() for param in params]
+        known = {layer.input_layers[0]: x, **({mask_input: T.constant(MASK.astype(float))} if masked else {})}
+        hid = lasagne.layers.get_output(layer, known)
+        slopes = T.grad(T.sum(hid * weights), [x, *params], disconnected_inputs="ignore")
+        results.append(theano.function([x], [hid, *slopes], mode=PLAIN if form == {} else None)(X))
+    for actual, expected in zip(*results):
+        assert_close(actual, expected, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_gradients_of_every_output_and_state_with_a_mask_match_finite_differences(float64, backwards):
+    layer, mask = layer_with_random_values(n_units=3, backwards=backwards), T.constant(MASK[1:, :4].astype(float))
+
+    def outputs(x, h, c):
+        hid, *final = layer.run(x, h, c, mask=mask)
+        return T.concatenate([hid.flatten(), *(v.flatten() for v in final)])
+
+    T.verify_grad(outputs, [random(3, 4, 4), random(3, 3), random(3, 3)], rng=np.random.RandomState(0))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_truncation_with_a_mask_is_scans(backwards):
+    X, weights, mask = random(4, 6, 4), random(4, 6, 5), T.constant(MASK.astype("float32"))
+    options = dict(gradient_steps=3, backwards=backwards)
+    fused = layer_with_random_values(**options)
+    scan = layer_with_random_values(ScanLSTMLayer, values=[p.get_value() for p in fused.get_params()], **options)
+    found = []
+    for layer, mode in ((fused, None), (scan, PLAIN)):
+        slopes = T.grad(T.sum(layer.run(T.constant(X), mask=mask)[0] * weights), layer.get_params(trainable=True))
+        found.append(theano.function([], slopes, mode=mode)())
+    for actual, expected in zip(*found):
+        assert_close(actual, expected)
+
+
+def test_threads_share_a_masked_batch_and_a_mask_of_ones_is_none():
+    X, weights, mask = random(16, 40, 4), random(16, 40, 64), RNG.integers(0, 2, (16, 40)).astype("float32")
+    layer, x, m = layer_with_random_values(n_units=64, backwards=True), T.tensor3(), T.matrix()
+    plain, masked = (
+        [v, *T.grad(T.sum(v * weights), layer.get_params())] for v in (layer.run(x)[0], layer.run(x, mask=m)[0])
+    )
+    run, before, results = theano.function([x, m], masked), native.num_threads(), []
+    for a, b in zip(run(X, np.ones_like(mask)), theano.function([x], plain)(X)):
+        assert np.array_equal(a, b)
+    try:
+        for n in (1, 3):
+            native.set_num_threads(n)
+            results.append([v.copy() for v in run(X, mask)])
+    finally:
+        native.set_num_threads(before)
+    for a, b in zip(*results):
+        assert_close(a, b)
+
+
+def test_masks_that_are_none_are_refused():
+    layer, x, mask = layer_with_random_values(), T.tensor3(), T.matrix()
+    run, X = theano.function([x, mask], layer.run(x, mask=mask)[0]), random(3, 4, 4)
+    with pytest.raises(ValueError, match="mask holds values from 0 to 0.5; each must be 0 or 1"):
+        run(X, np.float32([[0, 0.5, 0, 0]] * 3))
+    with pytest.raises(ValueError, match=r"mask has shape \(3, 4\), must be \(4, 3\)"):
+        run(X, np.ones((4, 3), "float32"))
+    with pytest.raises(theano.gradient.DisconnectedInputError):
+        T.grad(T.sum(layer.run(x, mask=mask)[0]), mask)
+
+
+def test_what_lasagnes_layer_refuses_is_refused():
+    with pytest.raises(ValueError, match="Gradient steps must be -1"):
+        FusedLSTMLayer((2, 3, 4), 5, unroll_scan=True, gradient_steps=2)
+    with pytest.raises(ValueError, match="cannot be specified as None"):
+        FusedLSTMLayer((2, None, 4), 5, unroll_scan=True)
+
+
+def test_one_function_takes_batches_and_sequences_of_any_size():
+    layer = layer_with_random_values(mask_input=lasagne.layers.InputLayer((None, None)))
+    x, mask = T.tensor3(), T.matrix()
+    run = theano.function([x, mask], lasagne.layers.get_output(layer, dict(zip(layer.input_layers, (x, mask)))))
+    for n_batch, n_steps in ((7, 4), (6, 3), (1, 9)):
+        X = random(n_batch, n_steps, 4)
+        assert_close(run(X, np.ones((n_batch, n_steps), "float32")), numpy_lstm(layer, X)[0])
 
 
 def test_arguments_by_position_are_those_of_lasagnes_layer():
@@ -350,14 +461,19 @@ def test_arguments_by_position_are_those_of_lasagnes_layer():
 
 
 @pytest.mark.parametrize("option", ["unroll_scan", "precompute_input"])
-def test_how_scan_goes_about_it_changes_nothing(option):
-    X = random(3, 4, 4)
-    layers = [FusedLSTMLayer((3, 4, 4), 5)]
-    layers += [FusedLSTMLayer((3, 4, 4), 5, **{option: on}) for on in (True, False)]
-    for layer in layers[1:]:
+@pytest.mark.parametrize("backwards", [False, True])
+def test_how_scan_goes_about_it_changes_nothing(option, backwards):
+    X, mask_input, mask = random(4, 6, 4), lasagne.layers.InputLayer((4, 6)), T.constant(MASK.astype("float32"))
+    plain = dict(backwards=backwards, mask_input=mask_input)
+    layers = [layer_with_random_values(**plain)]
+    layers += [FusedLSTMLayer((4, 6, 4), 5, **{**plain, option: on}) for on in (True, False)]
+    outputs = []
+    for layer in layers:
         for param, value in zip(layer.get_params(), layers[0].get_params()):
             param.set_value(value.get_value())
-        assert np.array_equal(compiled(layer)(X)[0], compiled(layers[0])(X)[0])
+        hid = lasagne.layers.get_output(layer, {layer.input_layers[0]: T.constant(X), mask_input: mask})
+        outputs.append(theano.function([], hid)())
+    assert all(np.array_equal(hid, outputs[0]) for hid in outputs)
 
 
 def slope_of_numpy(layer, X, loss):
@@ -548,6 +664,49 @@ def test_product_matches_numpy_for_any_layout(m, k, n, dtype):
             native.product(left(A), right(B), out=out[:, 1:-1], add=True)
             assert_close(out[:, 1:-1], 2 * A @ B)
             assert np.isnan(out[:, [0, -1]]).all()
+
+
+def small_product(A, W, start, packed=None):
+    """``A @ W + start`` by panels in `packed`, an aligned array by default, and the columns past the last."""
+    (n_rows, depth), n_columns, dtype = A.shape, W.shape[1], A.dtype
+    width = native.call("panel_width", dtype, n_columns)
+    packed = native.aligned((depth, width), dtype) if packed is None else packed[: depth * width]
+    native.call("pack", dtype, depth, n_columns, W, packed)
+    C, padded = np.full((n_rows, width), np.nan, dtype), np.pad(start, (0, width - n_columns))
+    native.call("small_product", dtype, n_rows, depth, n_columns, A, packed, padded, C)
+    return C[:, :n_columns], C[:, n_columns:]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_product_matches_numpy_at_every_remainder(dtype):
+    panel = native.call("panel_width", dtype, 1)
+    for n_rows in range(1, 18):  # up to two tiles of the highest kind, and one more
+        for n_columns in {*range(1, panel + 1), 2 * panel - 1, 2 * panel, 2 * panel + 1}:
+            A, W, start = (random(*shape, dtype=dtype) for shape in ((n_rows, 5), (5, n_columns), (n_columns,)))
+            found, beyond = small_product(A, W, start)
+            np.testing.assert_allclose(found, A.astype(float) @ W + start, rtol=0, atol=8 * np.finfo(dtype).eps)
+            assert not beyond.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 257, 2400])
+def test_small_product_of_any_depth_is_the_same_wherever_its_panels_lie(dtype, depth):
+    A, W, start = (random(*shape, dtype=dtype) for shape in ((13, depth), (depth, 50), (50,)))
+    found, _ = small_product(A, W, start)
+    assert_close(found, A.astype(float) @ W + start)
+    elsewhere = native.aligned((100 * depth + 1,), dtype)[1:]
+    assert np.array_equal(small_product(A, W, start, packed=elsewhere)[0], found)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (1000, 7)])
+def test_what_vectors_read_begins_at_a_cache_line(shape):
+    made = (
+        native.aligned(shape, "float32"),
+        native.output([None], shape, np.float64),
+        native.workspace(shape, "float32"),
+    )
+    assert all(array.shape == shape and array.flags.carray for array in made)
+    assert [array.ctypes.data % 64 for array in made] == [0, 0, 0]
 
 
 def test_product_refuses_sizes_that_do_not_fit():

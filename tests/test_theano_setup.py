@@ -67,6 +67,18 @@ def test_lasagne_knows_its_version_and_finds_what_theano_renamed():
         module.what_nobody_named  # noqa: B018
 
 
+def test_theano_is_imported_without_the_parts_of_scipy_that_it_does_not_need_and_finds_them_when_it_does():
+    code = (
+        "import sys, vocalsynth_utils, theano, lasagne, theano.tensor as T; from vocalsynth_utils import training; "
+        "print([m for m in ('scipy.stats', 'scipy.signal', 'scipy.fft', 'IPython') if m in sys.modules]); "
+        "print(float(theano.scalar.basic_scipy.chi2sf.impl(1.5, 3.0))); import scipy.signal, scipy.stats; "
+        "print(float(scipy.stats.chi2.sf(1.5, 3.0)), scipy.signal.signaltools is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    missing, found, expected = done.stdout.splitlines() or [done.stderr] * 3
+    assert missing == "[]" and expected.split() == [found, "True"]
+
+
 def test_softplus_is_log1p_of_exp_and_does_not_overflow():
     x = np.array([-800.0, -1, 0, 2, 800])
     np.testing.assert_allclose(theano_setup.softplus(x)[1:4], np.log1p(np.exp(x[1:4])))

@@ -1,8 +1,7 @@
 """Losses of predictors that have learned no network, which every loss is shown beside."""
 
 import numpy as np
-import scipy.fft
-import scipy.linalg
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 
 LINEAR_ORDER = 400  # past samples that linear prediction sees

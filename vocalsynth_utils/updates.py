@@ -37,7 +37,7 @@ def _norm_factor(grads, max_norm):
 def _state(param, name):
     """A shared array of zeros like `param`, named after it."""
     value = np.zeros(param.get_value(borrow=True).shape, param.dtype)
-    return theano.shared(value, name=f"{param.name}.{name}", broadcastable=param.broadcastable)
+    return theano.shared(value, f"{param.name}.{name}", borrow=True, broadcastable=param.broadcastable)
 
 
 def _fused(rule, params, grads, state_names, numbers):

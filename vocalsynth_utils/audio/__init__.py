@@ -3,7 +3,6 @@
 A signal `y` is float32 of shape (n_samples,) at full scale 1, the whole range of a 16-bit sample: int16 / 32768.
 """
 
-from .players import Player, player, to_mp3
 from .recording import Recording, open_recording, read
 from .signal import TRACE, AudioError, from_int16, joined, level, levelled, limited, to_int16
 from .silence import check_heard, heard
@@ -12,3 +11,11 @@ from .writing import check_place, wav_length, write, writer
 __all__ = ["TRACE", "AudioError", "Player", "Recording", "check_heard", "check_place", "from_int16", "level"]
 __all__ += ["heard", "joined", "levelled", "limited", "open_recording", "player", "read", "to_int16", "to_mp3"]
 __all__ += ["wav_length", "write", "writer"]
+
+
+def __getattr__(name):
+    if name not in ("Player", "player", "to_mp3"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import players  # loads IPython, which only a notebook needs
+
+    return getattr(players, name)

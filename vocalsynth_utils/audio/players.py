@@ -8,9 +8,7 @@ import soundfile
 import soxr
 from IPython.display import Audio
 
-from .signal import AudioError, check_rate, to_int16
-
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
+from .signal import MP3_RATES, AudioError, check_rate, to_int16
 
 
 def to_mp3(y, sr=16000):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside, the header is wrong rather than the recording odd
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
 LEVEL_SAMPLES = 1 << 20  # of a recording that its level is taken from
 AROUND, MOST_GAIN = 4, 6.0  # seconds on either side that a gain looks at: a voice keeps its swells; dB

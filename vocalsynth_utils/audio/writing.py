@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import soundfile
 
 from ..storage import atomic
-from .players import MP3_RATES
-from .signal import KNEE, MAX_RATE, AudioError, check_rate, printable, reason, to_int16
+from .signal import KNEE, MAX_RATE, MP3_RATES, AudioError, check_rate, printable, reason, to_int16
 
 RATES = {".wav": range(MAX_RATE + 1), ".flac": range(655_351), ".ogg": range(200_001), ".mp3": MP3_RATES}  # Hz
 MAX_WAV_BYTES = 2**32 - 256  # a plain WAV counts its bytes in 32 bits

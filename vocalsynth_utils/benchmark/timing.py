@@ -4,6 +4,7 @@ Everything is timed in processes of its own (`workers`), whose steps are interle
 them.  Medians are printed with their spread, half the distance between the quartiles.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -120,15 +121,21 @@ def _paired_ratio(one, other, key):
 
 
 def bench_compile(shape, scan_environment=None):
-    """Seconds from starting Python to a compiled training function: nothing cached, everything cached, and of scan."""
+    """Seconds from starting Python to a compiled training function: nothing cached, everything cached, and of scan.
+
+    ``first_update_s`` is to the end of the first update, with everything cached.
+    """
     found = {}
     with tempfile.TemporaryDirectory() as cache:
         ours = {"THEANO_FLAGS": _flags(f"base_compiledir={cache}"), "VOCALSYNTH_CACHE": cache}
         for name, environment in {"cold_s": ours, "warm_s": ours, "scan_cold_s": scan_environment}.items():
             if environment is not None:
                 worker = Worker("fused" if environment is ours else "scan", parse_shape(shape), environment=environment)
+                worker.step()
                 worker.close()
                 found[name] = worker.ready_s
+                if name == "warm_s":
+                    found["first_update_s"] = worker.ready_s + worker.steps[0]["wall_s"]
     return found
 
 
@@ -207,14 +214,15 @@ def machine():
     """What the numbers were measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    hardware = {"cpu": cpu, "cores": os.cpu_count(), "openblas_kernels": native.kernels()}
-    return {**hardware, "load": os.getloadavg()[0], "torch": bool(importlib.util.find_spec("torch"))}
+    hardware = {"cpu": cpu, "cores": os.cpu_count(), "instructions": native.instructions()}
+    torch = f"PyTorch {importlib.metadata.version('torch')}" if importlib.util.find_spec("torch") else "no PyTorch"
+    return {**hardware, "openblas_kernels": native.kernels(), "load": os.getloadavg()[0], "torch": torch}
 
 
 def table(found):
     """`bench`'s result as text."""
     train = found["train"]
-    title = "{cpu}, {cores} cores, OpenBLAS kernels {openblas_kernels}, load {load:.1f}"
+    title = "{cpu}, {cores} cores, {instructions}, OpenBLAS kernels {openblas_kernels}, {torch}, load {load:.1f}"
     lines = [title.format(**found["machine"]), "", "training step, CPU seconds on one thread: median +- spread"]
     columns = "fused", "gemm_floor", "scan", "torch", "torch_tuned"
     names = [name for name in columns if any(f"{name}_cpu_s" in times for times in train.values())]

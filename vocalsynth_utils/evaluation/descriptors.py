@@ -4,7 +4,7 @@ Every function takes a signal (n_samples,) over the training voice's standard de
 """
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from ..features import ROW_SECONDS, over_cores, pitch, world
 from ..features.codec import CHUNK_SECONDS

@@ -4,7 +4,7 @@ Means and spread of single frames, which are easily corrected, have no part in a
 """
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from .descriptors import FRAME_HOP
 

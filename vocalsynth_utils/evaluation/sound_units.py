@@ -12,10 +12,8 @@ import warnings
 from collections import Counter
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.cluster.vq import kmeans2, vq
-from scipy.ndimage import gaussian_filter1d
 
 N_UNITS = 64
 N_ITERATIONS = 20  # of k-means
@@ -29,7 +27,7 @@ ORDER = 3  # units of an n-gram
 
 def half_syllables(bands, standard_timbre):
     """Vectors of 100 ms around each maximum and minimum of level, which move with the sounds: float32 (n, 36)."""
-    rising = np.diff(gaussian_filter1d(bands.mean(axis=1), SMOOTHING)) > 0
+    rising = np.diff(scipy.ndimage.gaussian_filter1d(bands.mean(axis=1), SMOOTHING)) > 0
     first = np.flatnonzero(rising[1:] != rising[:-1]) + 1 - N_FRAMES // 2
     first = first[(first >= 0) & (first + N_FRAMES <= len(bands))]
     courses = sliding_window_view(standard_timbre[:, CEPSTRA], N_FRAMES, axis=0)[first]  # (n, 12, N_FRAMES)
@@ -45,12 +43,12 @@ def learn(vectors, seed=0):
     centres = vectors[np.random.default_rng(seed).choice(len(vectors), n_units, replace=False)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a centre without members stays where it is
-        return kmeans2(vectors, centres, N_ITERATIONS, minit="matrix")[0]
+        return scipy.cluster.vq.kmeans2(vectors, centres, N_ITERATIONS, minit="matrix")[0]
 
 
 def label(centres, vectors):
     """Nearest centre of each of a signal's `half_syllables`: int16 (n,)."""
-    return vq(vectors, centres)[0].astype(np.int16) if len(vectors) else np.zeros(0, np.int16)
+    return scipy.cluster.vq.vq(vectors, centres)[0].astype(np.int16) if len(vectors) else np.zeros(0, np.int16)
 
 
 def perplexity(known, labels, n_labels):

@@ -6,8 +6,7 @@ from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
-from scipy.signal import get_window
+import scipy
 
 from . import world
 from .cores import n_threads, over_cores
@@ -217,7 +216,7 @@ def _synthesise_log_mel(frames, recipe):
     filters = mel_filters(N_MELS, n_fft, recipe.sample_rate)
     power = np.exp(np.minimum(frames, 10.0)) @ (filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-8))
     power /= np.maximum(filters.sum(axis=0), 1e-3)  # spread each band over its frequencies
-    window_power = np.sum(np.square(get_window("hann", 4 * hop)))
+    window_power = np.sum(np.square(scipy.signal.get_window("hann", 4 * hop)))
     y = griffin_lim(np.sqrt(power * n_fft * window_power / 2), hop)
     return y[2 * hop : 2 * hop + len(frames) * hop]
 

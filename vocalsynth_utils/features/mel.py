@@ -1,9 +1,8 @@
 """Short-time spectra on the mel scale, and a signal of such spectra: for log-mel frames and for evaluation."""
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.signal import get_window
 
 POWER_FLOOR = 1e-10  # of full scale squared: digital silence becomes -100 dB, not minus infinity
 BLOCK = 4096  # frames transformed at a time, which bounds the memory of a long recording
@@ -24,7 +23,7 @@ def spectrogram(y, window_length, hop_length):
     n_fft = fft_length(window_length)
     if len(y) < window_length:
         raise ValueError(f"y has {len(y)} samples, fewer than one window of {window_length}; use a longer recording")
-    window = get_window("hann", window_length).astype(np.float32)
+    window = scipy.signal.get_window("hann", window_length).astype(np.float32)
     scale = np.full(n_fft // 2 + 1, 2.0 / (n_fft * np.sum(window**2)), np.float32)
     scale[[0, -1]] /= 2  # 0 Hz and Nyquist have no mirror image
     frames = sliding_window_view(y, window_length)[::hop_length]  # (n_frames, window_length)
@@ -62,7 +61,7 @@ def griffin_lim(magnitude, hop_length, n_iterations=32, seed=0):
     After N. Perraudin, P. Balazs, P. Sondergaard, "A fast Griffin-Lim algorithm", WASPAA 2013.
     """
     magnitude = np.asarray(magnitude, np.float32)
-    n_fft, window = 2 * (magnitude.shape[1] - 1), get_window("hann", 4 * hop_length).astype(np.float32)
+    n_fft, window = 2 * (magnitude.shape[1] - 1), scipy.signal.get_window("hann", 4 * hop_length).astype(np.float32)
     phase = np.random.default_rng(seed).uniform(-np.pi, np.pi, magnitude.shape).astype(np.float32)
     spectrum, before = magnitude * np.exp(1j * phase), 0
     for _ in range(n_iterations):

@@ -9,11 +9,9 @@ parselmouth, is under another licence than ours, and has no wheel for Linux on a
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
+import scipy
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import butter, get_window, sosfiltfilt
 
 ROW_SECONDS = 0.005  # between rows
 F0_FLOOR, F0_CEIL = 50.0, 1100.0  # Hz, what is searched: from a bass to a child
@@ -71,7 +69,8 @@ def candidates(y, sr):
 
 def _above(f, y):
     """A signal at RATE, (n_samples,), without what lies below `f` Hz."""
-    return sosfiltfilt(butter(4, f, "highpass", fs=RATE, output="sos"), y) if len(y) > WINDOW else y
+    sections = scipy.signal.butter(4, f, "highpass", fs=RATE, output="sos")
+    return scipy.signal.sosfiltfilt(sections, y) if len(y) > WINDOW else y
 
 
 def _rows(y, n_rows):
@@ -84,7 +83,7 @@ def _rows(y, n_rows):
 
 def _of_rows(rows, hum):
     """Of rows of samples (n_rows, WINDOW) and of hum: f0 and strength, as of `Candidates`, and the level of both."""
-    window = get_window("hann", WINDOW).astype(np.float32)
+    window = scipy.signal.get_window("hann", WINDOW).astype(np.float32)
     own, (level, left) = _autocorrelation(window[None]), (np.abs(x * window).max(axis=1) for x in (rows, hum))
     r = _autocorrelation((rows - rows.mean(axis=1, keepdims=True)) * window)
     r *= own[:, :1] / (own * (r[:, :1] + 1e-20))  # (n_rows, N_LAGS), 1 at lag 0
@@ -145,7 +144,7 @@ def mains_hum(y):
     They are measured where the signal is softest, for there no voice hides them.
     """
     n, hum, faded = min(HUM_SECONDS * RATE, len(y)), np.zeros(len(y)), np.zeros(len(y))
-    fade, y = get_window("hann", n) + 1e-3, _above(SUBSONIC, y)
+    fade, y = scipy.signal.get_window("hann", n) + 1e-3, _above(SUBSONIC, y)
     for start in {*range(0, len(y) - n + 1, max(1, n // 2)), len(y) - n}:
         part = slice(start, start + n)
         hum[part] += fade * _hum(y[part], fade)
@@ -155,7 +154,7 @@ def mains_hum(y):
 
 def _hum(y, fade):
     """The hum in some seconds of a signal (n_samples,)."""
-    power = uniform_filter1d(np.square(y), RATE // 10, mode="constant")  # whole periods of either hum
+    power = scipy.ndimage.uniform_filter1d(np.square(y), RATE // 10, mode="constant")  # whole periods of either hum
     weight = fade * (y != 0) / np.square(power + 1e-6 * power.mean() + 1e-20)
     weight *= 2 / (weight.sum() + 1e-20)
     f, size = _lines(weight * y)

@@ -38,10 +38,6 @@ class _StatefulLSTMLayer(LSTMLayer):
         super().__init__(incoming, num_units, *args, **kwargs)
         self.form, self.only_return_final = check_choice("form", form, FORMS), only_return_final
         self.grad_clipping = float(self.grad_clipping)
-        if len(self.input_shapes) > 1:
-            raise ValueError("mask_input is given, and this layer has no mask; use lasagne.layers.LSTMLayer")
-        if self.backwards:
-            raise ValueError("backwards is True, and this layer runs forwards; use lasagne.layers.LSTMLayer")
         if self.gradient_steps == 0 or self.gradient_steps < -1:
             raise ValueError(f"gradient_steps is {self.gradient_steps}, must be positive, or -1 for all steps")
         if self.grad_clipping < 0:
@@ -49,7 +45,7 @@ class _StatefulLSTMLayer(LSTMLayer):
 
     @property
     def input_layer(self):
-        """The layer below, as other layers of one input have it."""
+        """The layer below, as other layers of one input have it; the mask's is beside it."""
         return self.input_layers[0]
 
     def get_output_shape_for(self, input_shapes):
@@ -57,23 +53,27 @@ class _StatefulLSTMLayer(LSTMLayer):
         return (n_batch, n_units) if self.only_return_final else (n_batch, n_steps, n_units)
 
     def get_output_for(self, inputs, **kwargs):
-        hid, hid_final, _ = self.run(inputs[0], **kwargs)
+        hid, hid_final, _ = self.run(inputs[0], mask=inputs[1] if len(inputs) > 1 else None, **kwargs)
         return hid_final if self.only_return_final else hid
 
-    def run(self, input, hid_init=None, cell_init=None, **kwargs):
+    def run(self, input, hid_init=None, cell_init=None, mask=None, **kwargs):
         """Run over a sequence from a given state; of `input`, axes past the third are flattened into the third.
 
         Expressions: `input` (n_batch, n_steps, n_inputs), cheapest as a transposed (n_steps, n_batch, n_inputs), and
-        the state before the first step, (n_batch, n_units) each, by default the layer's own.  Returned are hid
-        (n_batch, n_steps, n_units), and hid_final and cell_final (n_batch, n_units) after the last step.
+        the state before the first step, (n_batch, n_units) each, by default the layer's own; `mask` (n_batch, n_steps)
+        is 0 where a step is skipped, and the state stays as it was, else 1.  Returned are hid (n_batch, n_steps,
+        n_units), and hid_final and cell_final (n_batch, n_units) after the last step; a layer that runs backwards takes
+        the last of the sequence first.
         """
         if input.ndim > 3:
             input = T.flatten(input, 3)
         x = input.dimshuffle(1, 0, 2)  # (n_steps, n_batch, n_inputs)
         hid_init = self._start(self.hid_init, x.shape[1]) if hid_init is None else hid_init
         cell_init = self._start(self.cell_init, x.shape[1]) if cell_init is None else cell_init
-        hid, cell = self.recurrence(x, hid_init, cell_init)  # (n_steps, n_batch, n_units) each
-        return hid.dimshuffle(1, 0, 2), hid[-1], cell[-1]
+        mask = None if mask is None else T.cast(mask.dimshuffle(1, 0), x.dtype)  # (n_steps, n_batch)
+        hid, cell = self.recurrence(x, hid_init, cell_init, mask)  # (n_steps, n_batch, n_units) each
+        last = 0 if self.backwards else -1
+        return hid.dimshuffle(1, 0, 2), hid[last], cell[last]
 
     @staticmethod
     def _start(state, n_batch):
@@ -98,13 +98,15 @@ class FusedLSTMLayer(_StatefulLSTMLayer):
     ----------
     incoming : Layer or tuple
         Gives (n_batch, n_steps, n_inputs).
-    num_units, ingate, forgetgate, cell, outgate, nonlinearity, cell_init, hid_init, learn_init, peepholes
+    num_units, ingate, forgetgate, cell, outgate, nonlinearity, cell_init, hid_init, backwards, learn_init, peepholes
         As for Lasagne's.  The three gates must be sigmoid; the cell's nonlinearity and the output's may be tanh,
         rectify, sigmoid or identity of `lasagne.nonlinearities`.
     grad_clipping : float
         Bound on the gradients of the gates before their nonlinearities at each step; 0: none.
     gradient_steps : int
         Only the last so many steps get a gradient, as with `theano.scan`'s ``truncate_gradient``; -1: all.
+    mask_input : Layer
+        Gives (n_batch, n_steps), 0 where a step is skipped and the state stays as it was, else 1; no gradient.
     only_return_final : bool
         Give out the last step alone, (n_batch, num_units).
     form : "textbook" or "lasagne-0.1"
@@ -113,7 +115,7 @@ class FusedLSTMLayer(_StatefulLSTMLayer):
     Raises
     ------
     ValueError
-        For a nonlinearity that the fused Op does not know, and for ``mask_input`` and ``backwards``.
+        For a nonlinearity that the fused Op does not know; when it runs, for a mask of other numbers than 0 and 1.
 
     References
     ----------
@@ -133,18 +135,19 @@ class FusedLSTMLayer(_StatefulLSTMLayer):
             )
             raise ValueError(f"{given}; {remedy}")
 
-    def recurrence(self, x, hid_init, cell_init):
+    def recurrence(self, x, hid_init, cell_init, mask):
         kinds = KINDS[self.nonlinearity_cell], KINDS[self.nonlinearity]
-        op = FusedLSTM(self.peepholes, self.form, *kinds, self.gradient_steps, self.grad_clipping)
+        op = FusedLSTM(self.peepholes, self.form, *kinds, self.gradient_steps, self.grad_clipping, bool(self.backwards))
         gates = [param for prefix in PREFIXES for param in self._gate_params(prefix)]
-        hid, cell, _ = op(x, *gates, *self._peephole_params(), hid_init, cell_init)
+        masks = [] if mask is None else [mask]
+        hid, cell, _ = op(x, *gates, *self._peephole_params(), hid_init, cell_init, *masks)
         return hid, cell
 
 
 class ScanLSTMLayer(_StatefulLSTMLayer):
     """The same layer as a loop of Theano's own Ops: `FusedLSTMLayer`'s reference, any nonlinearity, any device."""
 
-    def recurrence(self, x, hid_init, cell_init):
+    def recurrence(self, x, hid_init, cell_init, mask):
         W_in, W_hid, b = (T.concatenate(self._gate_params(prefix), axis=-1) for prefix in PREFIXES)
         inside = self.form == "textbook"
 
@@ -160,9 +163,14 @@ class ScanLSTMLayer(_StatefulLSTMLayer):
             o = self.nonlinearity_outgate(o + peephole) if inside else self.nonlinearity_outgate(o) + peephole
             return cell, o * self.nonlinearity(cell)
 
+        def masked_step(z, mask, *before_and_weights):
+            return [T.switch(mask, *pair) for pair in zip(step(z, *before_and_weights), before_and_weights)]
+
         z, start, weights = T.dot(x, W_in) + b, [cell_init, hid_init], [W_hid] + self._peephole_params()
-        (cell, hid), _ = theano.scan(step, z, start, weights, truncate_gradient=self.gradient_steps, strict=True)
-        return hid, cell
+        fn, sequences = (step, z) if mask is None else (masked_step, [z, mask.dimshuffle(0, 1, "x")])
+        options = dict(truncate_gradient=self.gradient_steps, go_backwards=self.backwards, strict=True)
+        (cell, hid), _ = theano.scan(fn, sequences, start, weights, **options)
+        return (hid[::-1], cell[::-1]) if self.backwards else (hid, cell)
 
 
 def lstm_layer(kind, incoming, num_units, **kwargs):

@@ -31,6 +31,7 @@ OPTIONAL = (("-march=native", "-mcpu=native"), ("-nostdlib++",))
 TRANSPOSED = {False: 111, True: 112}  # as the C interface to BLAS says it
 BYTES_WORTH_A_THREAD = 4 << 20  # of a matrix read once: less takes no longer than starting the thread
 OPERATIONS_WORTH_A_THREAD = 10 * 1000**2
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 SIZES = "n_steps n_batch n_inputs n_units gradient_steps cell_kind hid_kind peephole_after n_threads"
 
 _threads = 1
@@ -41,7 +42,7 @@ long = ctypes.c_long
 class Lstm(ctypes.Structure):
     """`Lstm` of fused_lstm.cpp: sizes and choices of one recurrence."""
 
-    _fields_ = [(name, long) for name in SIZES.split()] + [("clip", ctypes.c_double)]
+    _fields_ = [(name, long) for name in SIZES.split()] + [("clip", ctypes.c_double), ("backwards", long)]
 
 
 class BuildError(RuntimeError):
@@ -114,11 +115,12 @@ def library():
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"{path.name} does not load: {error}") from None
-    for name in ("lstm_workspace_f32", "lstm_workspace_f64", "panel_width_f32"):
-        getattr(loaded, name).restype = long
-    for name in ("squared_error_f32", "squared_error_f64", "squared_sum_f32", "squared_sum_f64"):
-        getattr(loaded, name).restype = ctypes.c_double
-    loaded.scipy_openblas_get_corename.restype = ctypes.c_char_p
+    for ending in ("f32", "f64"):
+        for name in ("lstm_workspace", "panel_width"):
+            getattr(loaded, f"{name}_{ending}").restype = long
+        for name in ("squared_error", "squared_sum"):
+            getattr(loaded, f"{name}_{ending}").restype = ctypes.c_double
+    loaded.scipy_openblas_get_corename.restype = loaded.instructions.restype = ctypes.c_char_p
     global _threads
     _threads = loaded.scipy_openblas_get_num_threads()
     loaded.scipy_openblas_set_num_threads(1)  # the library shares out the work itself, see products.cpp
@@ -138,6 +140,11 @@ def unavailable():
 def kernels():
     """Name of the processor whose kernels OpenBLAS has chosen, e.g. "Haswell"."""
     return library().scipy_openblas_get_corename().decode()
+
+
+def instructions():
+    """The instruction set that the small product is compiled for, e.g. "AVX2"."""
+    return library().instructions().decode()
 
 
 def num_threads():
@@ -160,20 +167,28 @@ def threads_for(work, grain):
     return max(1, min(num_threads(), work // grain))
 
 
+def aligned(shape, dtype):
+    """An array of any contents that begins at a multiple of ALIGNMENT bytes, so that vectors cross no cache line."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
 def workspace(shape, dtype):
-    """Scratch array of a shape (an int or a tuple): this thread's own memory, kept for the next call."""
+    """Scratch array of a shape (an int or a tuple): this thread's own aligned memory, kept for the next call."""
     n, kind = math.prod(shape) if isinstance(shape, tuple) else shape, np.dtype(dtype).char
     held = _local.__dict__.setdefault(kind, np.empty(0, dtype))
     if held.size < n:
-        held = _local.__dict__[kind] = np.empty(n, dtype)
+        held = _local.__dict__[kind] = aligned((n,), dtype)
     return held[:n].reshape(shape)
 
 
 def output(storage, shape, dtype):
-    """The array in a Theano output storage, made anew unless the last call's fits: old pages cost no page faults."""
+    """The array in an Op's output storage, aligned, made anew unless the last call's fits: old pages cost no faults."""
     held = storage[0]
     if held is None or held.shape != tuple(shape) or held.dtype != dtype or not held.flags.carray:
-        held = storage[0] = np.empty(shape, dtype)
+        held = storage[0] = aligned(shape, dtype)
     return held
 
 

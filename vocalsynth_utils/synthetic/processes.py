@@ -5,7 +5,7 @@ tell learning from luck.
 """
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 SAMPLE_RATE = 16000  # Hz
 
@@ -34,7 +34,7 @@ def ar2(n_samples, frequency=440.0, radius=0.99, sr=SAMPLE_RATE, seed=0, std=0.1
     settle = int(np.ceil(10 / (1 - radius)))  # the start from rest is thrown away
     noise = np.random.default_rng(seed).normal(size=n_samples + settle)
     gain = std / np.sqrt(_ar2_variance(frequency, radius, sr))
-    return lfilter([gain], coefficients, noise)[settle:].astype(np.float32)
+    return scipy.signal.lfilter([gain], coefficients, noise)[settle:].astype(np.float32)
 
 
 def ar2_optimum(frame_length=1, frequency=440.0, radius=0.99, sr=SAMPLE_RATE):
@@ -49,7 +49,7 @@ def ar2_optimum(frame_length=1, frequency=440.0, radius=0.99, sr=SAMPLE_RATE):
     """
     impulse = np.zeros(frame_length)
     impulse[0] = 1.0
-    psi = lfilter([1.0], [1.0, -2 * radius * np.cos(2 * np.pi * frequency / sr), radius**2], impulse)
+    psi = scipy.signal.lfilter([1.0], [1.0, -2 * radius * np.cos(2 * np.pi * frequency / sr), radius**2], impulse)
     return float(np.cumsum(psi**2).mean() / _ar2_variance(frequency, radius, sr))
 
 

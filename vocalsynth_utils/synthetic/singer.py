@@ -1,8 +1,7 @@
 """One phrase of the built-in singer: a melody of syllables; glottal pulses and noise through formant resonators."""
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import butter, lfilter, sosfilt
+import scipy
 
 from .processes import SAMPLE_RATE
 
@@ -107,8 +106,8 @@ def _segments(rng, notes, seconds, begins):
 
 def _smooth(x, seconds):
     """`x` (n_rows, ...) at the control rate, averaged twice over `seconds`: steps become glides."""
-    size = max(1, int(round(seconds * CONTROL_RATE)))
-    return uniform_filter1d(uniform_filter1d(x, size, axis=0, mode="nearest"), size, axis=0, mode="nearest")
+    options = dict(size=max(1, int(round(seconds * CONTROL_RATE))), axis=0, mode="nearest")
+    return scipy.ndimage.uniform_filter1d(scipy.ndimage.uniform_filter1d(x, **options), **options)
 
 
 def _articulation(rng):
@@ -123,7 +122,7 @@ def _articulation(rng):
     since = time - np.maximum.accumulate(np.where(changes, time, 0))  # s into the note
     sources[0] = sources[0] * (0.65 + 0.35 * np.clip(since / 0.15, 0, 1)) * np.exp(-0.3 * since)  # swells and fades
     vibrato = np.clip((since - 0.15) / 0.3, 0, 1) * rng.uniform(0.25, 0.7)
-    wander = lfilter([1], [1, -0.97], rng.normal(size=len(rows))) * 0.02
+    wander = scipy.signal.lfilter([1], [1, -0.97], rng.normal(size=len(rows))) * 0.02
     semitones = _smooth(rows[:, 10], 0.05) + vibrato * np.sin(2 * np.pi * rng.uniform(4.8, 6.0) * time) + wander
     f0 = 440.0 * 2.0 ** ((semitones - 69.0) / 12.0)
     formants[:, 0] = np.maximum(formants[:, 0], 1.05 * f0)  # singers open the jaw when the note passes the formant
@@ -152,15 +151,17 @@ def phrase(rng, sr):
     y, state = np.empty(len(at)), np.zeros((len(BANDWIDTHS), 2))
     for row in range(n):
         part = slice(row * hop, (row + 1) * hop)
-        y[part], state = sosfilt(sections[row], source[part], zi=state)
-    y += 0.20 * per_sample(hiss) * sosfilt(butter(2, [4300, 7400], "bandpass", fs=sr, output="sos"), noise)
-    y += 0.20 * per_sample(hush) * sosfilt(butter(2, [2000, 4600], "bandpass", fs=sr, output="sos"), noise)
+        y[part], state = scipy.signal.sosfilt(sections[row], source[part], zi=state)
+    for loudness, band in ((hiss, [4300, 7400]), (hush, [2000, 4600])):
+        sections = scipy.signal.butter(2, band, "bandpass", fs=sr, output="sos")
+        y += 0.20 * per_sample(loudness) * scipy.signal.sosfilt(sections, noise)
     return _compress(y, sr, rng)
 
 
 def _compress(y, sr, rng):
     """Even out loud and soft (ratio 1.6:1 over 60 ms), add the room's noise, keep within `PEAK`."""
     size = int(0.06 * sr)
-    level = np.sqrt(np.maximum(uniform_filter1d(uniform_filter1d(y**2, size), size), 0) + 1e-4)
-    room = lfilter([1], [1, -0.6], rng.normal(size=len(y))) * NOISE_FLOOR * 0.8
+    power = scipy.ndimage.uniform_filter1d(scipy.ndimage.uniform_filter1d(y**2, size), size)
+    level = np.sqrt(np.maximum(power, 0) + 1e-4)
+    room = scipy.signal.lfilter([1], [1, -0.6], rng.normal(size=len(y))) * NOISE_FLOOR * 0.8
     return PEAK * np.tanh((LEVEL * y * (0.1 / level) ** 0.38 + room) / PEAK)

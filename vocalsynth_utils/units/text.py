@@ -9,7 +9,7 @@ H. Kamper, "Word segmentation on acoustic unit sequences with duration-penalised
 from typing import NamedTuple
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
+import scipy
 
 from ..features import N_ENVELOPE, VOICING, row_length
 
@@ -88,7 +88,7 @@ class Centres(NamedTuple):
         if n_different < n_units:
             what = f"the train part has {n_different} different rows, fewer than vocabulary={n_units}"
             raise ValueError(f"{what}; use a smaller vocabulary, or a longer recording")
-        centres, _ = kmeans2(known.astype(np.float64), n_units, iter=N_ITERATIONS, minit="++", rng=rng)
+        centres, _ = scipy.cluster.vq.kmeans2(known.astype(np.float64), n_units, iter=N_ITERATIONS, minit="++", rng=rng)
         return cls(centres.astype(np.float32))
 
     @property

@@ -180,7 +180,8 @@ class WorldSampler(Sampler):
         return drawn
 
     def _pointer(self, array):
-        self._kept.append(np.array(array, np.float32, order="C"))
+        self._kept.append(native.aligned(np.shape(array), np.float32))
+        self._kept[-1][...] = array
         return self._kept[-1].ctypes.data
 
     def _address(self, structure):
@@ -210,7 +211,7 @@ class WorldSampler(Sampler):
             W, b = (np.ascontiguousarray(v.get_value(borrow=True)) for v in (layer.W, layer.b))
             width = native.call("panel_width", "float32", len(b))
             packed = self._pointer(np.zeros((len(W), width)))
-            native.library().pack_f32(*map(native.long, W.shape), native.pointer(W), ctypes.c_void_p(packed))
+            native.call("pack", "float32", *W.shape, W, self._kept[-1])
             bias, out = self._pointer(np.pad(b, (0, width - len(b)))), self._pointer(np.zeros((self.n_chains, width)))
             made.append(_Dense(*W.shape, layer is not output, packed, bias, out))
         return self._address((_Dense * len(made))(*made))

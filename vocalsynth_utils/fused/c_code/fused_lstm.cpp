@@ -9,6 +9,7 @@
 //   bias[4]             (n_units)
 //   w_cell[3]           (n_units)                       to ingate, forgetgate, outgate; or null
 //   hid_init, cell_init (n_batch, n_units)
+//   mask                (n_steps, n_batch)              0 where a step is skipped and leaves the state as it is; or null
 //   gates               (n_steps, n_batch, 4 n_units)   in, without x: x W_in; out: i, f, g, o after their nonlinearity
 //   hid, cell           (n_steps, n_batch, n_units)
 //   d_hid, d_cell       (n_steps, n_batch, n_units)     last axis contiguous, the others strided; d_cell may be null
@@ -30,8 +31,13 @@ struct Lstm {  // mirrored by native.Lstm
     long peephole_after;            // 1: PyPI Lasagne 0.1, h = (sigmoid(o) + c w_co) act(c)
     long n_threads;
     double clip;                    // gradients of the gates are cut to [-clip, clip]; 0: never
+    long backwards;                 // 1: from the last step to the first
 };
 }
+
+// The step that is taken after `done` others, and the one before it where there is one.
+static inline long step_at(const Lstm *s, long done) { return s->backwards ? s->n_steps - 1 - done : done; }
+static inline long step_before(const Lstm *s, long t) { return s->backwards ? t + 1 : t - 1; }
 
 enum { TANH, RECTIFY, SIGMOID, LINEAR, N_KINDS };
 
@@ -153,7 +159,7 @@ template <class real> static void add_product(long n_rows, long n, const real *A
 template <class real> struct Arrays {
     const Lstm *shape;
     const real *const *W_hid;
-    const real *x, *hid_init, *cell_init, *d_hid, *d_cell;
+    const real *x, *hid_init, *cell_init, *mask, *d_hid, *d_cell;
     long d_hid_step, d_hid_row, d_cell_step, d_cell_row;  // strides, in elements
     real *gates, *hid, *cell, *d_gates, *d_hid_init, *d_cell_init;
     // in the workspace
@@ -183,9 +189,10 @@ template <class real> static void forward_share(void *arrays, long k, long n_thr
     const Lstm *s = a.shape;
     const long H = s->n_units, B = s->n_batch, wide = Panel<real>::width(4 * H);
     const long first = part_begin(B, k, n_threads, 1), last = part_begin(B, k + 1, n_threads, 1);
-    for (long t = 0; t < s->n_steps; ++t) {
-        const real *h_before = t ? a.hid + (t - 1) * B * H : a.hid_init;
-        const real *c_before = t ? a.cell + (t - 1) * B * H : a.cell_init;
+    for (long done = 0; done < s->n_steps; ++done) {
+        const long t = step_at(s, done), before = step_before(s, t);
+        const real *h_before = done ? a.hid + before * B * H : a.hid_init;
+        const real *c_before = done ? a.cell + before * B * H : a.cell_init;
         real *z = a.product + first * wide;
         if (s->n_inputs)
             small_product(last - first, s->n_inputs, 4 * H, a.x + (t * B + first) * s->n_inputs, s->n_inputs,
@@ -199,6 +206,11 @@ template <class real> static void forward_share(void *arrays, long k, long n_thr
             for (long g = 0; g < 4; ++g) add_product(last - first, H, h_before + first * H, a.W_hid[g], z + g * H, wide);
         for (long b = first; b < last; ++b) {
             const long row = t * B + b;
+            if (a.mask && a.mask[row] == 0) {
+                memcpy(a.cell + row * H, c_before + b * H, H * sizeof(real));
+                memcpy(a.hid + row * H, h_before + b * H, H * sizeof(real));
+                continue;
+            }
             forward_row(s, a.w_cell, a.product + b * wide, a.gates + row * 4 * H, c_before + b * H,
                         a.cell + row * H, a.hid + row * H, a.rows + k * 3 * H);
         }
@@ -209,30 +221,40 @@ template <class real> static void backward_share(void *arrays, long k, long n_th
 {
     const Arrays<real> a = *static_cast<Arrays<real> *>(arrays);
     const Lstm *s = a.shape;
-    const long H = s->n_units, B = s->n_batch, T = s->n_steps, narrow = Panel<real>::width(H);
+    const long H = s->n_units, B = s->n_batch, T = s->n_steps, narrow = Panel<real>::width(H), wide = Panel<real>::width(4 * H);
     const long first = part_begin(B, k, n_threads, 1), last = part_begin(B, k + 1, n_threads, 1);
     const long stop = T - s->gradient_steps;
     real *sums = a.d_sums + k * 7 * H, *step_sums = a.step_sums + k * 7 * H;
     memset(sums, 0, 7 * H * sizeof(real));
     memset(a.dh + first * narrow, 0, (last - first) * narrow * sizeof(real));
     memset(a.d_cell_init + first * H, 0, (last - first) * H * sizeof(real));
-    for (long t = T - 1; t >= stop; --t) {
-        const real *c_before = t ? a.cell + (t - 1) * B * H : a.cell_init;
+    for (long done = T - 1; done >= stop; --done) {
+        const long t = step_at(s, done);
+        const real *c_before = done ? a.cell + step_before(s, t) * B * H : a.cell_init;
         memset(step_sums, 0, 7 * H * sizeof(real));  // sums of sums: float32 keeps its digits over long sequences
         for (long b = first; b < last; ++b) {
             const long row = t * B + b;
-            backward_row(s, a.w_cell, a.gates + row * 4 * H, c_before + b * H, a.cell + row * H,
-                         a.d_hid + t * a.d_hid_step + b * a.d_hid_row,
-                         a.d_cell ? a.d_cell + t * a.d_cell_step + b * a.d_cell_row : 0,
+            const real *d_hid = a.d_hid + t * a.d_hid_step + b * a.d_hid_row;
+            const real *d_cell = a.d_cell ? a.d_cell + t * a.d_cell_step + b * a.d_cell_row : 0;
+            if (a.mask && a.mask[row] == 0) {  // what comes from above goes on to the step before
+                for (long j = 0; j < H; ++j) a.product[b * wide + j] = a.dh[b * narrow + j] + d_hid[j];
+                for (long j = 0; d_cell && j < H; ++j) a.d_cell_init[b * H + j] += d_cell[j];
+                memset(a.d_gates + row * 4 * H, 0, 4 * H * sizeof(real));
+                memset(a.dz + b * 4 * H, 0, 4 * H * sizeof(real));
+                continue;
+            }
+            backward_row(s, a.w_cell, a.gates + row * 4 * H, c_before + b * H, a.cell + row * H, d_hid, d_cell,
                          a.dh + b * narrow, a.d_cell_init + b * H, a.d_gates + row * 4 * H, a.dz + b * 4 * H,
                          step_sums, a.rows + k * 3 * H);
         }
         for (long j = 0; j < 7 * H; ++j) sums[j] += step_sums[j];
         small_product(last - first, 4 * H, H, a.dz + first * 4 * H, 4 * H, a.packed, a.start, 0,
                       a.dh + first * narrow, narrow);
+        for (long b = first; a.mask && b < last; ++b)
+            if (a.mask[t * B + b] == 0) memcpy(a.dh + b * narrow, a.product + b * wide, H * sizeof(real));
     }
-    for (long t = 0; t < stop; ++t)
-        memset(a.d_gates + (t * B + first) * 4 * H, 0, (last - first) * 4 * H * sizeof(real));
+    for (long done = 0; done < stop; ++done)
+        memset(a.d_gates + (step_at(s, done) * B + first) * 4 * H, 0, (last - first) * 4 * H * sizeof(real));
     for (long b = first; b < last; ++b) {
         if (stop > 0) memset(a.d_cell_init + b * H, 0, H * sizeof(real));  // scan's truncation never reaches them
         if (stop > 0) memset(a.d_hid_init + b * H, 0, H * sizeof(real));
@@ -270,13 +292,13 @@ static void prepare(const Lstm *s, const real *const *W_in, const real *const *W
 template <class real>
 static int forward(const Lstm *s, const real *x, const real *const *W_in, const real *const *W_hid,
                    const real *const *bias, const real *const *w_cell, const real *hid_init, const real *cell_init,
-                   real *gates, real *hid, real *cell, real *workspace)
+                   const real *mask, real *gates, real *hid, real *cell, real *workspace)
 {
     if (!sizes_make_sense(s)) return 1;
     Arrays<real> a = {};
     workspace_parts(s, &a, workspace);
     a.shape = s;
-    a.x = x, a.W_hid = W_hid, a.hid_init = hid_init, a.cell_init = cell_init, a.gates = gates, a.hid = hid, a.cell = cell;
+    a.x = x, a.W_hid = W_hid, a.hid_init = hid_init, a.cell_init = cell_init, a.mask = mask, a.gates = gates, a.hid = hid, a.cell = cell;
     prepare(s, W_in, W_hid, bias, w_cell, s->n_steps > 1, a);
     in_parallel(s->n_threads, forward_share<real>, &a);
     return 0;
@@ -284,7 +306,7 @@ static int forward(const Lstm *s, const real *x, const real *const *W_in, const 
 
 template <class real>
 static int backward(const Lstm *s, const real *const *W_hid, const real *const *w_cell, const real *cell_init,
-                    const real *gates, const real *cell, const real *d_hid, const long *d_hid_strides,
+                    const real *mask, const real *gates, const real *cell, const real *d_hid, const long *d_hid_strides,
                     const real *d_cell, const long *d_cell_strides, real *d_gates, real *d_hid_init, real *d_cell_init,
                     real *d_bias, real *d_w_cell, real *workspace)
 {
@@ -292,7 +314,7 @@ static int backward(const Lstm *s, const real *const *W_hid, const real *const *
     Arrays<real> a = {};
     workspace_parts(s, &a, workspace);
     a.shape = s;
-    a.cell_init = cell_init, a.gates = const_cast<real *>(gates), a.cell = const_cast<real *>(cell);
+    a.cell_init = cell_init, a.mask = mask, a.gates = const_cast<real *>(gates), a.cell = const_cast<real *>(cell);
     a.d_hid = d_hid, a.d_hid_step = d_hid_strides[0], a.d_hid_row = d_hid_strides[1];
     a.d_cell = d_cell, a.d_cell_step = d_cell_strides[0], a.d_cell_row = d_cell_strides[1];
     a.d_gates = d_gates, a.d_hid_init = d_hid_init, a.d_cell_init = d_cell_init;
@@ -345,18 +367,18 @@ extern "C" void lstm_prepare_f32(const Lstm *s, const float *const *W_in, const 
 extern "C" int lstm_forward_##suffix(const Lstm *s, const real *x, const real *const *W_in,                       \
                                          const real *const *W_hid, const real *const *bias,                           \
                                          const real *const *w_cell, const real *hid_init, const real *cell_init,      \
-                                         real *gates, real *hid, real *cell, real *workspace)                         \
+                                         const real *mask, real *gates, real *hid, real *cell, real *workspace)       \
     {                                                                                                                 \
-        return forward<real>(s, x, W_in, W_hid, bias, w_cell, hid_init, cell_init, gates, hid, cell, workspace);      \
+        return forward<real>(s, x, W_in, W_hid, bias, w_cell, hid_init, cell_init, mask, gates, hid, cell, workspace);\
     }                                                                                                                 \
     extern "C" int lstm_backward_##suffix(                                                                            \
-        const Lstm *s, const real *const *W_hid, const real *const *w_cell, const real *cell_init, const real *gates, \
-        const real *cell, const real *d_hid, const long *d_hid_strides, const real *d_cell,                           \
+        const Lstm *s, const real *const *W_hid, const real *const *w_cell, const real *cell_init, const real *mask,  \
+        const real *gates, const real *cell, const real *d_hid, const long *d_hid_strides, const real *d_cell,        \
         const long *d_cell_strides, real *d_gates, real *d_hid_init, real *d_cell_init, real *d_bias, real *d_w_cell, \
         real *workspace)                                                                                              \
     {                                                                                                                 \
-        return backward<real>(s, W_hid, w_cell, cell_init, gates, cell, d_hid, d_hid_strides, d_cell, d_cell_strides, \
-                              d_gates, d_hid_init, d_cell_init, d_bias, d_w_cell, workspace);                         \
+        return backward<real>(s, W_hid, w_cell, cell_init, mask, gates, cell, d_hid, d_hid_strides, d_cell,           \
+                              d_cell_strides, d_gates, d_hid_init, d_cell_init, d_bias, d_w_cell, workspace);         \
     }
 ENTRY_POINTS(float, f32)
 ENTRY_POINTS(double, f64)

@@ -5,6 +5,9 @@
 //
 //   A (m, k), B (k, n), C (m, n), row-major or transposed, any leading dimension
 //   x (depth), W (depth, n), y (n)
+//
+// And the small product of small_product.h: W (depth, n_columns) is packed once, packed
+// (depth, width), then A (n_rows, depth), start (width), C (n_rows, width), width = panel_width(n_columns).
 #include "common.h"
 #include "openblas.h"
 #include "small_product.h"
@@ -46,6 +49,8 @@ template <class real> static void row_product_share(void *product, long k, long 
     add_row_product(p.depth, last - first, p.x, p.W + first, p.ld, p.y + first);
 }
 
+extern "C" const char *instructions(void) { return INSTRUCTIONS; }
+
 #define ENTRY_POINTS(real, suffix)                                                                                    \
     extern "C" void product_##suffix(int trans_A, int trans_B, long m, long n, long k, const real *A, long ld_A,      \
                                      const real *B, long ld_B, long add, real *C, long ld_C, long n_threads)          \
@@ -58,6 +63,17 @@ template <class real> static void row_product_share(void *product, long k, long 
     {                                                                                                                 \
         RowProduct<real> p = {depth, n, ld, x, W, y, add};                                                            \
         in_parallel(n_threads, row_product_share<real>, &p);                                                          \
+    }                                                                                                                 \
+    extern "C" long panel_width_##suffix(long n_columns) { return Panel<real>::width(n_columns); }                    \
+    extern "C" void pack_##suffix(long depth, long n_columns, const real *W, real *packed)                            \
+    {                                                                                                                 \
+        memset(packed, 0, depth * Panel<real>::width(n_columns) * sizeof(real));                                      \
+        pack(W, depth, n_columns, n_columns, 1, 0, 0, depth, packed);                                                 \
+    }                                                                                                                 \
+    extern "C" void small_product_##suffix(long n_rows, long depth, long n_columns, const real *A, const real *packed,\
+                                           const real *start, real *C)                                                \
+    {                                                                                                                 \
+        small_product(n_rows, depth, n_columns, A, depth, packed, start, 0, C, Panel<real>::width(n_columns));        \
     }
 ENTRY_POINTS(float, f32)
 ENTRY_POINTS(double, f64)

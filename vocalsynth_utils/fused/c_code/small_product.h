@@ -5,16 +5,38 @@
 //
 //   packed (n_panels, depth, PANEL)   the columns past the last are zero
 //
-// On AVX-512 a tile is 8 rows x 3 vectors: 24 accumulators of 32 registers.
+// A tile of C stays in registers while a panel passes: of 16 registers 6 rows x 2 vectors take 12, of 32 8 rows x 3
+// take 24, which leaves some for a row of the panel and a number of A.  Panels that begin at a multiple of ALIGNMENT
+// bytes are read without crossing a cache line; others give the same, more slowly.
 #pragma once
 #include <string.h>
 
 #if defined(__AVX512F__)
+#define INSTRUCTIONS "AVX-512"
 enum { VECTOR_BYTES = 64, TILE_ROWS = 8, TILE_VECTORS = 3 };
+#elif defined(__aarch64__)  // compiled, not run
+#define INSTRUCTIONS "NEON"
+enum { VECTOR_BYTES = 16, TILE_ROWS = 8, TILE_VECTORS = 3 };
 #elif defined(__AVX__)
-enum { VECTOR_BYTES = 32, TILE_ROWS = 4, TILE_VECTORS = 3 };
+#if defined(__FMA__)
+#define INSTRUCTIONS "AVX2"
 #else
-enum { VECTOR_BYTES = 16, TILE_ROWS = 4, TILE_VECTORS = 2 };
+#define INSTRUCTIONS "AVX"
+#endif
+enum { VECTOR_BYTES = 32, TILE_ROWS = 6, TILE_VECTORS = 2 };
+#else
+#define INSTRUCTIONS "none wider than 16 bytes"
+enum { VECTOR_BYTES = 16, TILE_ROWS = 6, TILE_VECTORS = 2 };
+#endif
+enum { ALIGNMENT = 64 };  // of native.aligned
+
+// Keeps a vector in a register: a compiler would rather read it from memory again for each row.
+#if defined(__x86_64__)
+#define HOLD(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define HOLD(x) __asm__("" : "+w"(x))
+#else
+#define HOLD(x)
 #endif
 
 template <class real> struct Panel {
@@ -51,9 +73,15 @@ static void tile(long depth, const real *A, long ld_A, const real *panel, const 
     vector sum[ROWS][TILE_VECTORS];  // stays in registers
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] = reinterpret_cast<const vector *>(start + r * ld_start)[v];
-    for (long k = 0; k < depth; ++k, w += TILE_VECTORS)
+    for (long k = 0; k < depth; ++k, w += TILE_VECTORS) {
+        vector now[TILE_VECTORS];
+        for (int v = 0; v < TILE_VECTORS; ++v) {
+            now[v] = w[v];
+            HOLD(now[v]);
+        }
         for (int r = 0; r < ROWS; ++r)
-            for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] += A[r * ld_A + k] * w[v];
+            for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] += A[r * ld_A + k] * now[v];
+    }
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) reinterpret_cast<vector *>(C + r * ld_C)[v] = sum[r][v];
 }
@@ -74,10 +102,10 @@ template <class real>
 static void small_product(long n_rows, long depth, long n_columns, const real *A, long ld_A, const real *packed,
                           const real *start, long ld_start, real *C, long ld_C)
 {
-    const long P = Panel<real>::COLUMNS;
+    const long P = Panel<real>::COLUMNS, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
     for (long p = 0; p < Panel<real>::count(n_columns); ++p)
-        for (long row = 0; row < n_rows; row += TILE_ROWS) {
-            const long rows = n_rows - row < TILE_ROWS ? n_rows - row : (long)TILE_ROWS;
+        for (long k = 0; k < n_tiles; ++k) {  // of nearly equal height: a low one waits for its own sums
+            const long row = n_rows * k / n_tiles, rows = n_rows * (k + 1) / n_tiles - row;
             tile_of<real, TILE_ROWS>(rows, depth, A + row * ld_A, ld_A, packed + p * depth * P,
                                      start + row * ld_start + p * P, ld_start, C + row * ld_C + p * P, ld_C);
         }

@@ -52,15 +52,6 @@ static const float *two_dense(const Dense *d, long n_rows, const float *x, long 
     return dense(d + 1, n_rows, dense(d, n_rows, x, ld_x), width(d));
 }
 
-// W (depth, n_columns) in panels: packed (depth, Panel::width(n_columns))
-extern "C" void pack_f32(long depth, long n_columns, const float *W, float *packed)
-{
-    memset(packed, 0, depth * Panel<float>::width(n_columns) * sizeof(float));
-    pack(W, depth, n_columns, n_columns, 1, 0, 0, depth, packed);
-}
-
-extern "C" long panel_width_f32(long n_columns) { return Panel<float>::width(n_columns); }
-
 // n of the voices: frame (n, 2 + n_envelope), the newest, and hid, cell of each layer (n, n_units), all carried on;
 // more (n, n_frames, n_given), or null; frames (n, n_frames, 2 + n_envelope)
 extern "C" void world_voices_f32(const WorldVoices *v, long n, long n_frames, float *frame, float *const *hid, float *const *cell,
