@@ -96,20 +96,6 @@ def test_world_resynthesis_loses_no_voice(song):
     assert np.mean(pitch.track(y, 16000) > 0) == pytest.approx(np.mean(pitch.track(song, 16000) > 0), abs=0.02)
 
 
-def test_finer_frames_lie_on_lines_and_keep_voicing_where_it_was():
-    frames = np.zeros((4, 63))
-    frames[:, features.LOG_F0], frames[:, features.VOICING], frames[:, 10] = (
-        (5, 5.3, 5.3, 5.3),
-        (1, 1, 0, 0),
-        (0, 3, 6, 6),
-    )
-    rows = world.finer(frames, 3)
-    assert rows.shape == (12, 63) and np.array_equal(rows[::3], frames)
-    assert rows[:, 10] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6])
-    assert rows[:3, features.LOG_F0] == pytest.approx([5, 5.1, 5.2])
-    assert rows[:, features.VOICING].tolist() == [1] * 5 + [0] * 7
-
-
 def test_log_mel_round_trip_keeps_the_bands(song):
     r = recipe("logmel", 200)
     rows = features.encode(song, r)

@@ -13,9 +13,9 @@ import scipy.stats
 import theano
 import theano.tensor as T
 
-from vocalsynth_utils import dataset, features, generation, model, preprocessing, runs, training, units
+from vocalsynth_utils import dataset, features, generation, model, pipeline, preprocessing, runs, training, units
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.runs import checkpoints
+from vocalsynth_utils.runs import checkpoints, exporting
 from vocalsynth_utils.units import language as language_models
 from vocalsynth_utils.units import text as texts
 
@@ -626,6 +626,28 @@ def test_the_result_is_of_the_parameters_that_are_kept(compiled, training_data, 
 
 
 @pytest.mark.slow
+def test_how_frames_err_is_kept_with_the_run_and_what_is_drawn_errs_so(compiled, training_data, tmp_path):
+    list(training.train(TINY.replace(n_epochs=1), training_data, tmp_path / "run"))
+    run = runs.open_run(tmp_path / "run")
+    shared = exporting.export(run, tmp_path / "shared")
+    n = WIDTH - 2
+    assert run.errors().shape == (2, n, n) and np.array_equal(shared.errors(), run.errors())
+    covariance = run.errors()[0]
+    assert covariance == pytest.approx(covariance.T) and np.linalg.eigvalsh(covariance).min() > -1e-9
+    primer = np.zeros((4, WIDTH), np.float32)
+    expected = pipeline.generate(shared, 0.5, primer)
+    (tmp_path / "shared" / "errors.npz").unlink()
+    assert not np.array_equal(pipeline.generate(shared, 0.5, primer), expected)
+
+
+def test_errors_of_another_run_are_refused_in_one_line(tmp_path, compiled, training_data):
+    list(training.train(TINY.replace(n_epochs=1), training_data, tmp_path / "run"))
+    run = runs.open_run(tmp_path / "run")
+    run.save_errors(np.zeros((2, 3, 3)), 1)
+    with pytest.raises(ValueError, match="is not of this run; remove it"):
+        run.errors()
+
+
 def test_what_is_told_of_clipping_is_of_each_level_by_itself(labelled):
     recipe = TINY.replace(vocabulary=7, max_norm=1.0)
     network = model.build_network(recipe, WIDTH)

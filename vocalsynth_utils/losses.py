@@ -242,6 +242,15 @@ class WorldHead:
         envelope_nll = nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:])
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
 
+    def errors(self, hids, target):
+        """By how many sigmas a target's envelope differs from the mean, of one Gaussian: the shape of `target`."""
+        hid, rows = _rows(hids), _rows(target)
+        voiced = T.cast(T.gt(rows[:, VOICING : VOICING + 1], 0), "float32")
+        out, *sizes = self._envelope(hid, voiced, rows[:, LOG_F0 : LOG_F0 + 1])
+        _, means, sigmas = mixture_parameters(out, sizes[0], self.n_envelope, sizes[1])
+        error = (rows[:, FRAME:] - means[:, 0]) / sigmas[:, 0]
+        return error.reshape((target.shape[0], target.shape[1], self.n_envelope), ndim=3)
+
     def predict(self, hids, current):
         """Means, each head given the means of those before it."""
         hid, now = _rows(hids), _rows(current)

@@ -1,4 +1,4 @@
-"""What a finished run is worth and what it cost: ``result.json``."""
+"""What a finished run is worth and what it cost, ``result.json``; and how its frames err, ``errors.npz``."""
 
 import json
 
@@ -46,6 +46,25 @@ def errors_in_frame(network, dataset, recipe, split="valid"):
     return mean_over(error, dataset, recipe, split) / dataset.variance
 
 
+def frame_errors(network, dataset, recipe, split="valid"):
+    """How a WORLD network's errors, in its own sigmas, go together: float64 (2, n_envelope, n_envelope).
+
+    Mean products of each two numbers of a frame's envelope, and of each with each of the frame before.  The first
+    quarter of every sequence, in which the network has not heard much yet, is left out.
+    """
+    X = T.tensor3("X")
+    heard, target = network.steps(X)
+    hids, _ = model.run(network, heard)
+    error = theano.function([X], network.head.errors(hids, target))
+
+    def products(X):
+        z = error(X)[:, X.shape[1] // 4 :].astype(np.float64)
+        together = lambda a, b: np.tensordot(a, b, axes=((0, 1), (0, 1))) / (a.shape[0] * a.shape[1])
+        return np.stack([together(z, z), together(z[:, 1:], z[:, :-1])])
+
+    return mean_over(products, dataset, recipe, split)
+
+
 def write_result(trainer, run, dataset, rows, batches):
     """Measure the best parameters, which a `training.Trainer` takes on, and write ``result.json``.
 
@@ -72,6 +91,8 @@ def write_result(trainer, run, dataset, rows, batches):
     if recipe.is_raw:
         parts = np.array_split(errors["valid"], min(PARTS, recipe.frame_length))
         result["valid_error_in_frame"] = [float(part.mean()) for part in parts]
+    if recipe.has_world_heads and recipe.n_mixtures == 1:
+        run.save_errors(frame_errors(trainer.network, dataset, recipe), meta["epoch"])
     probe = compile_probe(trainer.network, recipe)
     sequences = (dataset.batch(starts, recipe.n_steps) for starts in batches)
     result["diagnostics"] = training_diagnostics(recipe, probe, sequences, arrays)

@@ -8,7 +8,7 @@ from .evaluator import Reference
 from .independent import Heard
 from .measures import Gaussian
 
-VERSION = 4  # said where a checkpoint says its epoch
+VERSION = 5  # said where a checkpoint says its epoch
 PLAIN = ("sr", "std", "roughness", "figures")  # of a Reference; all else is arrays
 
 

@@ -77,7 +77,7 @@ def synthesise(frames, frame_length, sr):
     """Sound of WORLD frames, `frame_length` samples apart: float64 (n_frames * frame_length,)."""
     import pyworld
 
-    frames = finer(frames.astype(np.float64), frame_length // row_length(sr))
+    frames = frames.astype(np.float64)
     voiced = frames[:, VOICING] > 0.5
     f0 = np.where(voiced, np.exp(np.clip(frames[:, LOG_F0], np.log(F0_FLOOR), np.log(F0_CEIL))), 0.0)
     n_fft = fft_length(sr)
@@ -85,7 +85,7 @@ def synthesise(frames, frame_length, sr):
     coded = np.ascontiguousarray(np.minimum(frames[:, APERIODICITY:first], 0) * voiced[:, None])
     aperiodicity = pyworld.decode_aperiodicity(coded, sr, n_fft)
     envelope = pyworld.decode_spectral_envelope(np.ascontiguousarray(frames[:, first:]), sr, n_fft)
-    return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * ROW_SECONDS)
+    return pyworld.synthesize(f0, envelope, aperiodicity, sr, 1000 * frame_length / sr)
 
 
 def hold_f0(rows):
@@ -94,24 +94,4 @@ def hold_f0(rows):
     last = np.maximum.accumulate(np.where(voiced, np.arange(len(rows)), 0))  # last voiced row up to each
     last[: voiced.argmax()] = voiced.argmax()
     rows[:, LOG_F0] = rows[last, LOG_F0] if voiced.any() else np.log(F0_DEFAULT)
-    return rows
-
-
-def finer(frames, n):
-    """WORLD frames at n times the rate, on straight lines between them: (n_frames * n, n_features).
-
-    Levels and formants then glide in dB where synthesis would fade powers.  Voicing is the nearest
-    frame's; so are pitch and aperiodicity where one neighbour is voiced and the other is not.
-    """
-    at = np.arange(len(frames) * n) / n
-    before = at.astype(int)
-    after = np.minimum(before + 1, len(frames) - 1)
-    share = (at - before)[:, None]
-    near = np.where(share[:, 0] < 0.5, before, after)
-    rows = frames[before] * (1 - share) + frames[after] * share
-    rows[:, VOICING] = frames[near, VOICING]
-    voiced = frames[:, VOICING] > 0.5
-    edge = voiced[before] != voiced[after]
-    source = slice(APERIODICITY, frames.shape[1] - N_ENVELOPE)
-    rows[edge, LOG_F0], rows[edge, source] = frames[near[edge], LOG_F0], frames[near[edge], source]
     return rows

@@ -12,7 +12,7 @@ from .. import storage
 from . import checkpoints
 from .run import LOG, check_free, open_run
 
-KEPT = ("log.csv", "result.json")
+KEPT = ("log.csv", "result.json", "errors.npz")
 LEFT_OUT = ("optimiser.", LOG)  # what a checkpoint's names of optimiser state and log begin with
 
 

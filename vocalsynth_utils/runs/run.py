@@ -6,6 +6,7 @@
 ``last.npz``           the same after the last whole epoch, from which training resumes, and the log up to it
 ``best-previous.npz``, ``last-previous.npz``  what these were before, used when they are damaged
 ``result.json``        test loss and baselines, once training has ended
+``errors.npz``         how frames of WORLD differ from what the network expects, once training has ended
 
 Everything but the log is written beside and renamed over. What `last.npz` holds is the log: resuming writes it anew.
 """
@@ -115,6 +116,21 @@ class Run(NamedTuple):
             checkpoints.write(file, {**arrays, **columns}, dict(meta, recipe=self.recipe.to_dict(), data=self.data))
             if self.path(name).exists():
                 link(self.path(name), self.path(f"{name}-previous"))
+
+    def save_errors(self, errors, epoch):
+        """Keep what `diagnostics.frame_errors` says of the parameters of an epoch."""
+        with atomic(self.path("errors"), "wb") as file:
+            checkpoints.write(file, {"errors": errors}, {"epoch": epoch})
+
+    def errors(self):
+        """`diagnostics.frame_errors` of the best parameters; None before training has ended, or where there are none."""
+        if not self.path("errors").exists():
+            return None
+        errors = checkpoints.read(self.path("errors"))[0].get("errors")
+        n = features.n_features(self.recipe) - 2  # of the envelope and aperiodicity
+        if errors is None or errors.shape != (2, n, n) or errors.dtype.kind != "f" or not np.isfinite(errors).all():
+            raise ValueError(f"{self.path('errors')} is not of this run; remove it, and frames err without a pattern")
+        return errors
 
     def keep_as_best(self):
         """Let best.npz be what last.npz is, without copying; not synced: after a power cut `settle` does it again."""

@@ -12,6 +12,7 @@ import numpy as np
 from .. import generation, losses, units
 from ..fused import FusedLSTMLayer, native
 from ..fused.layers import KINDS, PREFIXES
+from .errors import Draws
 
 _p, _long, _float = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 
@@ -50,7 +51,10 @@ def hooks(run, network, text=None):
         raise ValueError(f"text is given, and {run.recipe.name!r} has one level; leave it out, or use world-units")
     if not run.recipe.has_world_heads:
         return {"network": network}
-    sampler = functools.partial(text_frames, recipe=run.recipe, text=text) if run.recipe.has_text else world_frames
+    if run.recipe.has_text:
+        sampler = functools.partial(text_frames, recipe=run.recipe, text=text, errors=run.errors())
+    else:
+        sampler = world_frames
     return {"network": network, "sampler": sampler, "level": run.level}
 
 
@@ -63,17 +67,19 @@ def world_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None
         yield sampler.follow(draws, min(sampler.block, n_frames - done))
 
 
-def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, *, recipe, text=None):
+def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None, *, recipe, text=None, errors=None):
     """As `world_frames`, of two levels: text that goes on, and frames given it; the temperature is that of the text.
 
-    `text` are `units.Text` to be said after the primer; by default the language model says them.
+    `text` are `units.Text` to be said after the primer; by default the language model says them.  `errors`, of
+    `runs.Run.errors`, say how what is drawn goes together; by default each number is drawn alone.
     """
     if text and text.n_frames < n_frames:
         seconds = text.n_frames * recipe.frame_length / recipe.sample_rate
         raise ValueError(
             f"text lasts {seconds:.3f} s, shorter than what is to be generated; write more, or ask for less"
         )
-    language, draws = network.language, generation.Draws(network.head, seed)
+    language = network.language
+    draws = generation.Draws(network.head, seed) if errors is None else Draws(network.head, seed, errors)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
     saying = zip(*text) if text else units.say(language, read, np.random.default_rng([seed, 1]), temperature)
     sampler, step = None, generation.compile_chains(network, limits=limits)
