@@ -120,7 +120,7 @@ class Run(NamedTuple):
     def save_errors(self, errors, epoch):
         """Keep what `diagnostics.frame_errors` says of the parameters of an epoch."""
         with atomic(self.path("errors"), "wb") as file:
-            checkpoints.write(file, {"errors": errors}, {"epoch": epoch})
+            checkpoints.write(file, {"errors": errors.astype(np.float32)}, {"epoch": epoch})
 
     def errors(self):
         """`diagnostics.frame_errors` of the best parameters; None before training has ended, or where there are none."""
