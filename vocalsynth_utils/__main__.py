@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from . import benchmark
+from . import benchmark, gpu
 from . import recipes as named
 
 
@@ -80,13 +80,14 @@ def train(args):
         raise ValueError(f"the run in {folder} is of recipe {recipe.name!r}, not {args.recipe!r}; name its own recipe")
     if args.epochs is not None:
         recipe = recipe.replace(n_epochs=args.epochs)
+    engine = gpu.chosen(args.engine, args.device, args.tf32)
     diagnostics.check_memory(recipe, aloud=False)  # before a recording is prepared
     data = pipeline.prepare(recipe, args.data, folder, args.resume)
-    print(diagnostics.describe_memory(recipe, data.n_features))
+    print(f"{diagnostics.describe_memory(recipe, data.n_features)}; by {engine or gpu.THEANO}")
     done, unit = len(runs.open_run(folder).log()) if args.resume else 0, recipe.loss_unit(data.variance)
     with _bar("epoch", total=recipe.n_epochs, initial=done) as bar:
         on_batch = lambda done, total: bar.set_description(f"batch {done}/{total}")
-        options = {"minutes": args.minutes, "diagnose": args.diagnostics}
+        options = {"minutes": args.minutes, "diagnose": args.diagnostics, "engine": engine}
         for row in pipeline.train(recipe, data, folder, args.resume, on_batch=on_batch, **options):
             bar.update()
             bar.set_postfix(train=f"{row['train_loss'] / unit:.4f}", valid=f"{row['valid_loss'] / unit:.4f}")
@@ -244,6 +245,7 @@ def _training_commands(command):
     option("--epochs", type=_whole, help="train up to this many epochs")
     option("--minutes", type=_positive, help="stop after the epoch in which this time is over")
     option("--resume", action="store_true", help="go on from the run's last epoch")
+    gpu.add_arguments(option)
     option("--diagnostics", action="store_true", help="log gradient norm, epsilon, clipping and saturated gates too")
     option("--set", **SET)
 

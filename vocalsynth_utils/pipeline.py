@@ -11,7 +11,7 @@ import numpy as np
 
 from . import dataset as datasets
 from . import evaluation, generation, runs, synthetic, world_mdn
-from .training import train
+from .gpu import train
 
 __all__ = ["evaluate", "generate", "generate_pieces", "own_dataset", "prepare", "primer", "reference", "train"]
 PRIMER_FRAMES = 200  # heard before free running, where a run is evaluated

@@ -3,8 +3,10 @@
 `compile_trainer` compiles a recipe's two graphs; `train` is the loop, and everything is on disk before it yields a row.
 """
 
+import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +43,19 @@ def schedule(recipe, update, n_updates):
     return rate
 
 
+def save_at_once(trainer, run):
+    """A context of ``save(rows, is_best)``, which has an epoch on disk when it returns."""
+
+    def save(rows, is_best):
+        row = rows[-1]
+        run.save("last", trainer.checkpoint(), rows, epoch=row["epoch"], valid_loss=row["valid_loss"])
+        run.append_log(row)  # after it, so that the log names no epoch that is not kept
+        if is_best:
+            run.keep_as_best()
+
+    return contextlib.nullcontext(save)
+
+
 class Trainer(NamedTuple):
     """A network with its compiled functions; X is float32 (n_batch, n_steps, n_features).
 
@@ -51,7 +66,8 @@ class Trainer(NamedTuple):
     `reset()` puts carried states back to zero.  `optimiser` holds the shared
     variables beside the parameters that training changes.  `emit` is what
     `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at their
-    best valid loss, by name; it learns by heart before the frames have learned their part.
+    best valid loss, by name; it learns by heart before the frames have learned their part.  `fed(dataset)` is one whose
+    batches lie where they are trained on.  `engine`: what runs all this, as text.
     """
 
     network: model.Network
@@ -65,6 +81,9 @@ class Trainer(NamedTuple):
     reset: Callable
     noise: list[theano.compile.SharedVariable]
     kept: dict
+    fed: Callable = lambda dataset: dataset
+    saving: Callable = save_at_once
+    engine: str = "Theano on the CPU"
 
     @property
     def variables(self):
@@ -146,7 +165,8 @@ def _carried_states(recipe, network):
 
 
 def train(
-    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, diagnose=False
+    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, diagnose=False,
+    compiler=None,
 ):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
@@ -171,6 +191,8 @@ def train(
     diagnose : bool
         Take the `diagnostics` of each epoch on its first batch, as columns of
         the log; a run that was begun so goes on so.
+    compiler : callable, optional
+        What takes the place of `compile_trainer`: another engine, of `gpu`.
 
     Yields
     ------
@@ -189,7 +211,7 @@ def train(
     diagnostics.check_memory(recipe, dataset.n_features)
     with runs.locked(folder):
         run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
-        trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
+        trainer = (compiler or compile_trainer)(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
         if trainer.network.language:
             dataset = trainer.network.language.read(dataset, recipe.seed, known=bool(rows))
@@ -197,18 +219,16 @@ def train(
             diagnose = "gradient_norm" in rows[0]
         probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-        for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
-            if rows and (time.monotonic() > deadline or _out_of_patience(rows, recipe)):
-                break
-            row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
-            if row is None:
-                return
-            rows.append(row)
-            run.save("last", trainer.checkpoint(), rows, epoch=epoch, valid_loss=row["valid_loss"])
-            run.append_log(row)  # after it, so that the log names no epoch that is not kept
-            if _best_epoch(rows, recipe) == epoch:
-                run.keep_as_best()
-            yield row
+        with trainer.saving(trainer, run) as save:
+            for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
+                if rows and (time.monotonic() > deadline or _out_of_patience(rows, recipe)):
+                    break
+                row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
+                if row is None:
+                    return
+                rows.append(row)
+                save(rows, _best_epoch(rows, recipe) == epoch)
+                yield row
         if rows:
             run.write_log(rows)  # brought to the disk by it
             first = batches(dataset, recipe, _best_epoch(rows, recipe))[:DIAGNOSED_BATCHES]
@@ -217,11 +237,11 @@ def train(
 
 def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop):
     """The updates of one epoch, then validation: the row of the log, or None when asked to stop."""
-    started = time.monotonic(), time.process_time()
-    train_loss = _updates(trainer, dataset, recipe, epoch, on_batch, should_stop)
+    started, fed = (time.monotonic(), time.process_time()), trainer.fed(dataset)
+    train_loss = _updates(trainer, fed, recipe, epoch, on_batch, should_stop)
     if train_loss is None:
         return None
-    valid_losses = diagnostics.mean_over(trainer.valid, dataset, recipe, "valid")
+    valid_losses = diagnostics.mean_over(trainer.valid, fed, recipe, "valid")
     valid_loss = float(valid_losses.sum())
     if not math.isfinite(valid_loss):
         raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
@@ -240,7 +260,7 @@ def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_st
             trainer.keep()
     if trainer.free:
         n_free = remedies.free_steps_judged(recipe)
-        row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), dataset, recipe, "valid")
+        row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), fed, recipe, "valid")
     if probe:
         batch = dataset.batch(batches(dataset, recipe, epoch)[0], recipe.n_steps)
         row.update(diagnostics.training_diagnostics(recipe, probe, [batch], trainer.checkpoint()))
@@ -308,6 +328,9 @@ def restore(trainer, run, recipe):
         return []
     arrays, meta = run.load("last")
     checkpoints.set_parameters(trainer.variables, arrays, run.path("last"))
+    if (before := meta.get("engine", Trainer._field_defaults["engine"])) != trainer.engine:
+        what = f"{run.folder} was trained by {before} and goes on by {trainer.engine}"
+        warnings.warn(f"{what}: near to what it would have been, not to the bit", stacklevel=3)
     rows = runs.logged(arrays)
     numbers = ["train_loss", "valid_loss", "duration", "cpu_seconds", _judged_by(recipe)]
     numbers += ["valid_text_loss"] if trainer.kept else []
