@@ -1,6 +1,6 @@
 """Log rows, one for each epoch: batches, schedules, the compiled functions and the loop that uses them.
 
-`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and everything is on disk before it yields a row.
+`compile_trainer` compiles a recipe's two graphs; `train` is the loop over epochs.
 """
 
 import contextlib
@@ -45,29 +45,19 @@ def schedule(recipe, update, n_updates):
 
 def save_at_once(trainer, run):
     """A context of ``save(rows, is_best)``, which has an epoch on disk when it returns."""
-
-    def save(rows, is_best):
-        row = rows[-1]
-        run.save("last", trainer.checkpoint(), rows, epoch=row["epoch"], valid_loss=row["valid_loss"])
-        run.append_log(row)  # after it, so that the log names no epoch that is not kept
-        if is_best:
-            run.keep_as_best()
-
-    return contextlib.nullcontext(save)
+    return contextlib.nullcontext(lambda rows, is_best: run.save_epoch(trainer.checkpoint(), rows, is_best))
 
 
 class Trainer(NamedTuple):
     """A network with its compiled functions; X is float32 (n_batch, n_steps, n_features).
 
-    `train(X)` makes one update and returns the loss; `train(X, heard)` where
-    the recipe has scheduled sampling: heard (n_batch, n_steps - 1, n_features)
-    are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of
-    the deterministic graph of each level, `free(X, n_free)` its squared error in free running.
-    `reset()` puts carried states back to zero.  `optimiser` holds the shared
-    variables beside the parameters that training changes.  `emit` is what
-    `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at their
-    best valid loss, by name; it learns by heart before the frames have learned their part.  `fed(dataset)` is one whose
-    batches lie where they are trained on.  `engine`: what runs all this, as text.
+    `train(X)` makes one update and returns the loss; `train(X, heard)` where the recipe has scheduled sampling: heard
+    (n_batch, n_steps - 1, n_features) are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of the
+    deterministic graph of each level, `free(X, n_free)` its squared error in free running.  `reset()` puts carried
+    states back to zero.  `optimiser` holds the shared variables beside the parameters that training changes.  `emit` is
+    what `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at
+    their best valid loss, by name; it learns by heart before the frames have learned their part.  `fed(dataset)` is one
+    whose batches lie where they are trained on; `engine` says what runs all this, and `saving` when it is on disk.
     """
 
     network: model.Network
@@ -165,14 +155,12 @@ def _carried_states(recipe, network):
 
 
 def train(
-    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=lambda: False, diagnose=False,
-    compiler=None,
+    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=bool, diagnose=False, compiler=None
 ):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
-    Everything is on disk before a row is yielded, so the caller may stop at
-    any of them and go on later with ``resume=True``, to the same end as if
-    nothing had happened.
+    Everything is on disk before a row is yielded, or when the caller stops at one (see `Trainer.saving`), who may go on
+    later with ``resume=True``, to the same end as if nothing had happened.
 
     Parameters
     ----------
@@ -187,7 +175,7 @@ def train(
     on_batch : callable, optional
         ``on_batch(done, n_batches)`` after each batch.
     should_stop : callable, optional
-        Asked after each batch; the epoch in progress is then given up.
+        Asked after each batch; where it says yes, the epoch in progress is given up.
     diagnose : bool
         Take the `diagnostics` of each epoch on its first batch, as columns of
         the log; a run that was begun so goes on so.
@@ -210,7 +198,7 @@ def train(
     dataset.check_enough(recipe)
     diagnostics.check_memory(recipe, dataset.n_features)
     with runs.locked(folder):
-        run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
+        run = runs.resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
         trainer = (compiler or compile_trainer)(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
         if trainer.network.language:
@@ -341,15 +329,3 @@ def restore(trainer, run, recipe):
     run.settle(meta["epoch"], _best_epoch(rows, recipe))
     run.write_log(rows)
     return rows
-
-
-def _resumable(folder, recipe, dataset):
-    """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
-    run = runs.open_run(folder)
-    before = run.recipe.to_dict()
-    for name, value in recipe.to_dict().items():
-        if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
-            what = f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}"
-            raise ValueError(f"{what}; resume it as it was, or start another run")
-    run.check_data(dataset)
-    return run._replace(recipe=recipe)

@@ -37,7 +37,8 @@ def chosen(engine="theano", device=None, tf32=False):
     if device is not None:
         check_choice("device", device, DEVICES)
     if engine == "theano" and (device or tf32):
-        raise ValueError(f"{f'device={device!r}' if device else 'tf32'} is for engine='torch'; add that, or leave it out")
+        what = f"device={device!r}" if device else "tf32"
+        raise ValueError(f"{what} is for engine='torch'; add that, or leave it out")
     if engine == "theano" or engine == "auto" and not importlib.util.find_spec("torch"):
         return None
     try:

@@ -30,7 +30,7 @@ class Engine:
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = self.tf32
-            torch.use_deterministic_algorithms(True)  # two runs of one seed are one run; an operation that cannot, says so
+            torch.use_deterministic_algorithms(True)  # an operation that cannot be says so
             torch.utils.deterministic.fill_uninitialized_memory = False
 
     def __str__(self):
@@ -40,17 +40,20 @@ class Engine:
         return f"torch {torch.__version__} on {what}"
 
     def check(self, recipe, dataset):
-        """ValueError where the card has not the memory that this needs, before anything is compiled or written."""
-        if self.device.type != "cuda":
-            return
-        needed = memory_needed(recipe, dataset)
-        free, _ = torch.cuda.mem_get_info(self.device)
-        if needed > free:
-            raise ValueError(f"{self._out_of_memory(free, needed)}")
+        """ValueError where this engine lacks a field, or a card the memory, before anything is compiled or written."""
+        lacks = {"p_teacher": 1.0, "free_steps": 0, "best_by": "free_run"}
+        for name, value in lacks.items():
+            if (getattr(recipe, name) != value) != (name == "best_by"):
+                what = f"{name}={getattr(recipe, name)!r} is what engine='torch' lacks"
+                raise ValueError(f"{what}: there the network hears itself; use engine='theano'")
+        if self.device.type == "cuda" and (needed := memory_needed(recipe, dataset)) > self.free_memory():
+            raise ValueError(self._full(f"needs about {readable_size(needed)} and has"))
 
-    def _out_of_memory(self, free, needed=None):
-        about = f"needs about {readable_size(needed)} and has " if needed else "is out of memory with "
-        return f"the card {about}{readable_size(free)} free; use a smaller n_batch, n_steps or n_units"
+    def free_memory(self):
+        return torch.cuda.mem_get_info(self.device)[0]
+
+    def _full(self, what):
+        return f"the card {what} {readable_size(self.free_memory())} free; use a smaller n_batch, n_steps or n_units"
 
     @contextlib.contextmanager
     def said(self):
@@ -58,8 +61,7 @@ class Engine:
         try:
             yield
         except torch.OutOfMemoryError:
-            free, _ = torch.cuda.mem_get_info(self.device)
-            raise ValueError(self._out_of_memory(free)) from None
+            raise ValueError(self._full("is out of memory with")) from None
 
     def __call__(self, recipe, n_features, scaling=None):
         with self.said():
@@ -70,15 +72,16 @@ def memory_needed(recipe, dataset):
     """Bytes on a card that training takes, roughly: estimated, not measured."""
     width = dataset.n_features
     said = max(width, recipe.n_mixtures * (1 + 2 * width))
-    steps = recipe.n_batch * recipe.n_steps * (PER_UNIT * (sum(recipe.n_units) + recipe.language_units) + PER_OUTPUT * said)
+    in_step = PER_UNIT * (sum(recipe.n_units) + recipe.language_units) + PER_OUTPUT * said
     copies = 2 + 3 * (1 + 2)  # gradients twice; parameters and at most two states: now, last and best
-    return int(PROGRAM + 4 * (copies * model.expected_parameters(recipe) + steps) + dataset.rows.nbytes)
+    numbers = copies * model.expected_parameters(recipe) + recipe.n_batch * recipe.n_steps * in_step
+    return int(PROGRAM + 4 * numbers + dataset.rows.nbytes)
 
 
 class _Draws:
     """What one layer of noise draws: of numpy's generator, which `training` sets, as Theano's engine does."""
 
-    def __init__(self, kind, amount, *shape):
+    def __init__(self, kind, amount, shape):
         self.kind, self.amount, self.shape = kind, np.float32(amount), shape
         self.set_value(np.random.RandomState(0))
 
@@ -94,20 +97,13 @@ class _Draws:
 
 
 def _noise(recipe, scaling, n_features):
-    """`_Draws` of the noisy layers in the order of `model.noise_states`, and again in the order in which they are heard."""
-    n_free, n_steps = recipe.free_steps, recipe.n_steps - 1
-    lengths = [n_steps - n_free, *[1] * n_free]
-    layers = []
-    if recipe.input_noise:
-        sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
-        layers.append([_Draws("noise", sigma, recipe.n_batch, n, n_features) for n in lengths])
-    if recipe.input_dropout:
-        layers.append([_Draws("dropout", recipe.input_dropout, recipe.n_batch, n, n_features) for n in lengths])
-    above = []
-    if recipe.language_dropout:
-        sizes = UNIT + LENGTH, recipe.language_units
-        above = [_Draws("dropout", recipe.language_dropout, -(-recipe.n_batch // 2), n_steps, n) for n in sizes]
-    return sum(layers, []) + above, [draws for step in zip(*layers) for draws in step] + above
+    """`_Draws` of the noisy layers, in the order in which they are heard: that of `model.noise_states`."""
+    frames, n_text = (recipe.n_batch, recipe.n_steps - 1, n_features), -(-recipe.n_batch // 2)
+    sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
+    asked = [("noise", sigma, frames), ("dropout", recipe.input_dropout, frames)]
+    for n in (UNIT + LENGTH, recipe.language_units):
+        asked.append(("dropout", recipe.language_dropout, (n_text, recipe.n_steps - 1, n)))
+    return [_Draws(*each) for each in asked if each[1]]
 
 
 class _Replayed:
@@ -160,19 +156,18 @@ class _Compiled:
         self.net = Net(recipe, self.network, self.leaves, engine.tf32)
         self.rate = torch.tensor(recipe.learning_rate, device=self.device)
         self.optimiser = Optimiser(recipe, store, self.rate)
-        self.rows, (self.noise, self.heard_noise) = None, _noise(recipe, scaling, n_features)
+        self.rows, self.noise = None, _noise(recipe, scaling, n_features)
         zeros = lambda n: torch.zeros(recipe.n_batch, n, device=self.device)
         self.carried = [(zeros(n), zeros(n)) for n in recipe.n_units] if recipe.stateful else None
 
     def trainer(self):
-        recipe, store = self.recipe, self.store
+        store = self.store
         flat = [v for pair in self.carried or () for v in pair]
         update = _Replayed(self.update, self.engine, store.vector, *flat)
         losses = _Replayed(self.losses, self.engine)
 
-        def train(X, heard=None):
-            inputs = [self.tensor(v) for v in (X, heard) if v is not None]
-            return float(update(*inputs, *(draws.draw() for draws in self.heard_noise)))
+        def train(X):
+            return float(update(self.tensor(X), *(draws.draw() for draws in self.noise)))
 
         def reset():
             for state in flat:
@@ -181,9 +176,7 @@ class _Compiled:
         return training.Trainer(
             self.network, store.parameters, store.optimiser, Variable(self.rate), train,
             valid=lambda X: losses(self.tensor(X)).cpu().numpy(),
-            free=self.free if recipe.best_by == "free_run" else None,
-            emit=self.emit if recipe.p_teacher < 1 else None,
-            reset=reset, noise=self.noise, kept=store.kept,
+            free=None, emit=None, reset=reset, noise=self.noise, kept=store.kept,
             fed=self.fed, saving=self.saving, engine=str(self.engine),
         )  # fmt: skip
 
@@ -193,56 +186,29 @@ class _Compiled:
 
     def fed(self, dataset):
         """The dataset with its rows on the card; where batches are more than rows, the dataset."""
-        if self.device.type == "cpu" or self.recipe.has_text or self.recipe.p_teacher < 1:
+        if self.device.type == "cpu" or self.recipe.has_text:
             return dataset
         if self.rows is None:
             with self.engine.said():
                 self.rows = Rows(dataset, self.device)
         return self.rows
 
-    def gradient_of(self, X, *others):
-        """The loss, and its gradient into `gradient`; `others`: what is heard, with scheduled sampling, and noise."""
-        n = 1 if self.recipe.p_teacher < 1 else 0
-        heard, noise = others[0] if n else None, iter(others[n:])
-        found, finals = self.net.losses(X, heard, self.carried, noise)
-        loss = sum(found)
-        for mine, new in zip(self.gradients, torch.autograd.grad(loss, list(self.leaves.values()))):
-            mine.copy_(new)
-        return loss.detach(), finals
-
-    def update(self, *inputs):
+    def update(self, X, *noise):
         """One update, all on the device; the loss."""
-        loss, finals = self.gradient_of(*inputs)
+        found, finals = self.net.losses(X, self.carried, iter(noise))
+        loss = sum(found)
         with torch.no_grad():
+            for mine, new in zip(self.gradients, torch.autograd.grad(loss, list(self.leaves.values()))):
+                mine.copy_(new)
             self.optimiser.step(self.gradient)
             for pair, final in zip(self.carried or (), finals):
                 for old, new in zip(pair, final):
                     old.copy_(new)
-        return loss
+        return loss.detach()
 
     @torch.no_grad()
     def losses(self, X):
         return torch.stack(self.net.losses(X)[0])
-
-    @torch.no_grad()
-    def emit(self, X, uniform, normal):
-        """As `remedies.compile_emit`'s: arrays."""
-        x = self.tensor(X)[:, :-1]
-        hids, _ = self.net.run(x, self.carried)
-        rows = (v.flatten(0, 1) for v in (hids, x))
-        drawn = self.net.sample(*rows, self.tensor(uniform), self.tensor(normal))
-        return drawn.view_as(x).cpu().numpy()
-
-    @torch.no_grad()
-    def free(self, X, n_free):
-        """As `remedies.compile_free_error`'s."""
-        X = self.tensor(X)
-        heard, states, error = X[:, :-n_free], None, 0.0
-        for i in range(X.shape[1] - n_free, X.shape[1]):
-            hids, states = self.net.run(heard, states)
-            heard = self.net.predict(hids[:, -1:], heard[:, -1:])
-            error += float(torch.square(heard[:, 0] - X[:, i]).mean(dtype=torch.float64))
-        return error / n_free
 
     @contextlib.contextmanager
     def saving(self, _, run):
@@ -280,7 +246,8 @@ class _Saver:
         self._wait()
         new_best = self.best is not None and self.best is not self.best_written
         beside = [("best", *self._home(self.best))] if new_best and self.best is not self.last else []
-        self.writing = self.pool.submit(self._files, [*beside, ("last", *self._home(self.last))], self.best is self.last)
+        files = [*beside, ("last", *self._home(self.last))]
+        self.writing = self.pool.submit(self._files, files, self.best is self.last)
         self.written, self.best_written, self.at = self.last, self.best, time.monotonic()
 
     def _home(self, state):

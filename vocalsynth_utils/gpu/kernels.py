@@ -39,7 +39,7 @@ def backward(gates, cell_before, cell, W, w, choices, d_hid, d_cell, d_next, d_z
 
 
 def update(rule, param, grad, states, numbers):
-    """One pass of an optimiser over flat vectors, in place; numbers: scale and rate, then what the rule has."""
+    """As `optimisers.update`, of "rmsprop" and "adam"."""
     first, second = [*states, param, param][:2]  # what a rule has not, it does not touch
     n = param.numel()
     _update[(triton.cdiv(n, SPAN),)](param, grad, first, second, *numbers, n, rule, len(states), SPAN)
@@ -175,26 +175,11 @@ if triton:
             tl.store(second + at, v, mine)
             p = p - size * m / (tl.sqrt_rn(v) + epsilon)
         else:
-            step = size * g
-            if RULE == "rmsprop" or RULE == "adagrad":
-                accu = tl.load(first + at, mine)
-                if RULE == "rmsprop":
-                    accu = rho * accu + (1 - rho) * g * g
-                else:
-                    accu = accu + g * g
-                tl.store(first + at, accu, mine)
-                step = step / tl.sqrt_rn(accu + epsilon)
-            if RULE == "rmsprop" and N_STATES == 2:
-                velocity = momentum * tl.load(second + at, mine) - step
-                tl.store(second + at, velocity, mine)
-                p = p + velocity
-            elif (RULE == "sgd" or RULE == "nesterov") and N_STATES == 1:
-                velocity = momentum * tl.load(first + at, mine) - step
-                tl.store(first + at, velocity, mine)
-                if RULE == "nesterov":
-                    p = p + momentum * velocity - step
-                else:
-                    p = p + velocity
-            else:
-                p = p - step
+            accu = rho * tl.load(first + at, mine) + (1 - rho) * g * g
+            step = size * g / tl.sqrt_rn(accu + epsilon)
+            tl.store(first + at, accu, mine)
+            if N_STATES == 2:
+                step = step - momentum * tl.load(second + at, mine)
+                tl.store(second + at, -step, mine)
+            p = p - step
         tl.store(param + at, p, mine)

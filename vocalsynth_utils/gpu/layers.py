@@ -1,12 +1,11 @@
-"""What a recipe's Lasagne network computes, by torch: `Net`, its losses, predictions and draws.
+"""The losses of a recipe's network by torch: `Net`, whose expressions are those of `model`, `losses` and `units`."""
 
-Every expression is that of `model`, `losses` and `units`, of parameters with the same names; time comes first inside.
-"""
+import math
 
 import torch
 from torch.nn.functional import softplus
 
-from .. import losses, units
+from .. import losses
 from ..features import LOG_F0, VOICING
 from ..losses import FRAME, MIN_PITCH_SIGMA, MIN_SIGMA
 from ..units import N_GIVEN, N_TEXT
@@ -63,30 +62,12 @@ class Recurrence(torch.autograd.Function):
 
 def _nll(out, K, min_sigma, target):
     """`losses.nll`: (n_rows,)."""
-    logits, means, sigmas = _mixture(out, K, target.shape[1], min_sigma)
-    z = (target.unsqueeze(1) - means) / sigmas
-    log_density = -(0.5 * z * z + torch.log(sigmas)).sum(dim=2) - 0.9189385332046727 * target.shape[1]  # log(2 pi) / 2
-    return -torch.logsumexp(torch.log_softmax(logits, dim=1) + log_density, dim=1)
-
-
-def _mixture(out, K, n_dims, min_sigma):
-    """`losses.mixture_parameters`."""
+    n_rows, n_dims = target.shape
     logits, means, raw = out.split([K, K * n_dims, K * n_dims], dim=1)
-    return logits, means.view(-1, K, n_dims), min_sigma + softplus(raw).view(-1, K, n_dims)
-
-
-def _mean(out, K, n_dims, min_sigma):
-    """`losses.mixture_mean`."""
-    logits, means, _ = _mixture(out, K, n_dims, min_sigma)
-    return (torch.softmax(logits, dim=1).unsqueeze(2) * means).sum(dim=1)
-
-
-def _draw(out, K, n_dims, min_sigma, uniform, normal, temperature=1.0):
-    """`losses.draw`."""
-    logits, means, sigmas = _mixture(out, K, n_dims, min_sigma)
-    chosen = torch.argmax(logits / temperature - torch.log(-torch.log(uniform)), dim=1)
-    row = torch.arange(len(out), device=out.device)
-    return means[row, chosen] + temperature * sigmas[row, chosen] * normal
+    sigmas = min_sigma + softplus(raw).view(n_rows, K, n_dims)
+    z = (target.unsqueeze(1) - means.view(n_rows, K, n_dims)) / sigmas
+    log_density = -(0.5 * z * z + torch.log(sigmas)).sum(dim=2) - 0.5 * math.log(2 * math.pi) * n_dims
+    return -torch.logsumexp(torch.log_softmax(logits, dim=1) + log_density, dim=1)
 
 
 def _one_hot(index, n):
@@ -105,9 +86,7 @@ class Net:
         self.recipe, self.head, self.P = recipe, network.head, P
         self.n_features = network.input.shape[2] - N_GIVEN * recipe.has_text
         self.late = recipe.lstm.endswith("lasagne-0.1")
-        self.choices = steps.Choices(
-            recipe.nonlinearity, self.late, recipe.grad_clipping, recipe.gradient_steps, tf32
-        )
+        self.choices = steps.Choices(recipe.nonlinearity, self.late, recipe.grad_clipping, recipe.gradient_steps, tf32)
         self.of_language = steps.Choices(late=self.late, tf32=tf32)
 
     def dense(self, name, x):
@@ -153,24 +132,14 @@ class Net:
         n, end = self.n_features, self.n_features + N_GIVEN
         return torch.cat([X[:, :-1, :n], X[:, 1:, n:end]], dim=2), X[:, 1:, :n]
 
-    def losses(self, X, heard=None, states=None, noise=None):
+    def losses(self, X, states=None, noise=None):
         """The loss of each level, a list of scalars, and the states after the last step; noise makes it training."""
-        n_free, (x, target) = self.recipe.free_steps if noise else 0, self.heard(X)
-        hids, x, finals = self.free_tail(x if heard is None else heard, n_free, states, noise)
-        found = [self.frame_loss(hids, x, target)]
+        x, target = self.heard(X)
+        hids, finals = self.run(x, states, noise)
+        found = [self.frame_loss(hids.flatten(0, 1), x.flatten(0, 1), target.flatten(0, 1))]
         if self.recipe.has_text:
             found.append(self.language_loss(X[::2] if noise else X, noise))
         return found, finals
-
-    def free_tail(self, x, n_free, states, noise):
-        """`remedies.free_tail`."""
-        hids, states = self.run(x[:, : x.shape[1] - n_free], states, noise)
-        all_hids, all_x = [hids], [x[:, : x.shape[1] - n_free]]
-        for _ in range(n_free):
-            all_x.append(self.predict(all_hids[-1][:, -1:], all_x[-1][:, -1:]))
-            hids, states = self.run(all_x[-1], states, noise)
-            all_hids.append(hids)
-        return torch.cat(all_hids, dim=1), torch.cat(all_x, dim=1), states
 
     def language_loss(self, X, noise):
         """`units.LanguageModel.loss`."""
@@ -192,15 +161,14 @@ class Net:
         """A mixture of `losses.WorldHead`."""
         return self.dense(name, torch.relu(self.dense(f"{name}_hidden", torch.cat([hid, voiced, pitch], dim=1))))
 
-    def frame_loss(self, hids, current, target):
-        """The head's ``loss``."""
-        head, hid = self.head, hids.flatten(0, 1)
+    def frame_loss(self, hid, current, target):
+        """The head's ``loss``, of rows."""
+        head = self.head
         if isinstance(head, losses.LinearHead):
-            return torch.square(self.predict(hids, current) - target).mean()
-        target, current = target.flatten(0, 1), current.flatten(0, 1)
+            return torch.square(self.dense("output", hid) - target).mean()
         K = head.n_mixtures
         if isinstance(head, losses.MixtureHead):
-            moved = target - current[:, : self.n_features] if head.residual else target
+            moved = target - current if head.residual else target
             return _nll(self.dense("mixture", hid), K, MIN_SIGMA, moved).mean()
         pitch, last = target[:, LOG_F0 : LOG_F0 + 1], current[:, LOG_F0 : LOG_F0 + 1]
         voiced = (target[:, VOICING : VOICING + 1] > 0).to(hid.dtype)
@@ -209,40 +177,3 @@ class Net:
         pitch_nll = _nll(self.given("pitch", hid, voiced, last), K, MIN_PITCH_SIGMA, pitch - last)
         envelope_nll = _nll(self.given("envelope", hid, voiced, pitch), K, MIN_SIGMA, target[:, FRAME:])
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
-
-    def predict(self, hids, current):
-        """The head's ``predict``."""
-        head, hid, now = self.head, hids.flatten(0, 1), current.flatten(0, 1)
-        if isinstance(head, losses.LinearHead):
-            frames = self.dense("output", hid)
-        elif isinstance(head, losses.MixtureHead):
-            frames = _mean(self.dense("mixture", hid), head.n_mixtures, self.n_features, MIN_SIGMA)
-            frames = now + frames if head.residual else frames
-        else:
-            K, probability = head.n_mixtures, torch.sigmoid(self.dense("voicing", hid))
-            voiced, last = (probability > 0.5).to(hid.dtype), now[:, LOG_F0 : LOG_F0 + 1]
-            pitch = last + voiced * _mean(self.given("pitch", hid, voiced, last), K, 1, MIN_PITCH_SIGMA)
-            envelope = _mean(self.given("envelope", hid, voiced, pitch), K, head.n_envelope, MIN_SIGMA)
-            voicing = float(head.unvoiced) + probability * float(head.voiced - head.unvoiced)
-            frames = torch.cat([pitch, voicing, envelope], dim=1)
-        return frames.view(*hids.shape[:2], -1)
-
-    def sample(self, hid, now, uniform, normal):
-        """The head's ``sample`` at temperature 1: rows (n_rows, n_features)."""
-        head = self.head
-        if isinstance(head, losses.LinearHead):
-            return self.dense("output", hid)
-        K = head.n_mixtures
-        if isinstance(head, losses.MixtureHead):
-            drawn = _draw(self.dense("mixture", hid), K, self.n_features, MIN_SIGMA, uniform, normal)
-            return now + drawn if head.residual else drawn
-        of_voicing, of_pitch, of_envelope = head.temperatures
-        voiced = (uniform[:, :1] < torch.sigmoid(self.dense("voicing", hid) / of_voicing)).to(hid.dtype)
-        last = now[:, LOG_F0 : LOG_F0 + 1]
-        out = self.given("pitch", hid, voiced, last)
-        drawn = _draw(out, K, 1, MIN_PITCH_SIGMA, uniform[:, 1 : 1 + K], normal[:, :1], of_pitch)
-        pitch = last + voiced * drawn
-        out = self.given("envelope", hid, voiced, pitch)
-        envelope = _draw(out, K, head.n_envelope, MIN_SIGMA, uniform[:, 1 + K :], normal[:, 1:], of_envelope)
-        voicing = float(head.unvoiced) + voiced * float(head.voiced - head.unvoiced)
-        return torch.cat([pitch, voicing, envelope], dim=1)

@@ -21,9 +21,7 @@ class Optimiser:
     def step(self, gradient):
         """Change parameters and states in place."""
         for i, (first, end) in enumerate(self.store.levels):
-            param, *states = (
-                self.store.vector[k * self.store.n :][first:end] for k in range(1 + self.store.n_states)
-            )
+            param, *states = (self.store.vector[k * self.store.n :][first:end] for k in range(1 + self.store.n_states))
             grad, rate = gradient[first:end], self.rate
             scale = torch.ones_like(rate)
             if self.recipe.max_norm:
@@ -34,14 +32,13 @@ class Optimiser:
                 t = self.store.steps[i].add_(1)
                 beta1, _, beta2 = self.numbers
                 rate = rate * torch.sqrt(1 - beta2**t) / (1 - beta1**t)
-            if kernels.serve(param):
-                kernels.update(self.recipe.optimiser, param, grad, states, (scale, rate, *self.numbers))
-            else:
-                update(self.recipe.optimiser, param, grad, states, (scale, rate, *self.numbers))
+            rule = self.recipe.optimiser
+            change = kernels.update if kernels.serve(param) and rule in ("rmsprop", "adam") else update
+            change(rule, param, grad, states, (scale, rate, *self.numbers))
 
 
 def update(rule, param, grad, states, numbers):
-    """As `kernels.update`, in plain operations."""
+    """One pass over flat vectors, in place; numbers: what the gradient is multiplied by, rate, rho, epsilon, momentum."""
     scale, rate, rho, epsilon, momentum = numbers
     g = grad * scale
     if rule == "adam":

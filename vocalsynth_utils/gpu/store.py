@@ -37,7 +37,8 @@ class Place(NamedTuple):
 
     def of(self, vector):
         """The array, a view of the vector, numpy's or torch's."""
-        return vector[self.start : self.start + math.prod(self.block)].reshape(self.block)[..., self.columns].reshape(self.shape)
+        block = vector[self.start : self.start + math.prod(self.block)].reshape(self.block)
+        return block[..., self.columns].reshape(self.shape)
 
     def after(self, distance):
         """The same array of a copy of the layout so much further on."""

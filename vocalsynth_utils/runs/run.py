@@ -116,6 +116,13 @@ class Run(NamedTuple):
             if self.path(name).exists():
                 link(self.path(name), self.path(f"{name}-previous"))
 
+    def save_epoch(self, arrays, rows, is_best):
+        """All that an epoch leaves behind, whose row is the last of `rows`: last.npz, the log, and best.npz if it is."""
+        self.save("last", arrays, rows, epoch=rows[-1]["epoch"], valid_loss=rows[-1]["valid_loss"])
+        self.append_log(rows[-1])  # after it, so that the log names no epoch that is not kept
+        if is_best:
+            self.keep_as_best()
+
     def keep_as_best(self):
         """Let best.npz be what last.npz is, without copying; not synced: after a power cut `settle` does it again."""
         best, last = self.path("best"), self.path("last")
@@ -215,6 +222,18 @@ def open_run(folder):
             raise ValueError(f"{folder} is a run of an older version; {remedy}") from None
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
+
+
+def resumable(folder, recipe, dataset):
+    """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
+    run = open_run(folder)
+    before = run.recipe.to_dict()
+    for name, value in recipe.to_dict().items():
+        if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
+            what = f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}"
+            raise ValueError(f"{what}; resume it as it was, or start another run")
+    run.check_data(dataset)
+    return run._replace(recipe=recipe)
 
 
 def _checked_data(data, recipe):
