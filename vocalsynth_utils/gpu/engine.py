@@ -55,6 +55,10 @@ class Engine:
     def _full(self, what):
         return f"the card {what} {readable_size(self.free_memory())} free; use a smaller n_batch, n_steps or n_units"
 
+    def tensor(self, values):
+        """An array, or what is a tensor already, on the device."""
+        return values if torch.is_tensor(values) else torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
+
     @contextlib.contextmanager
     def said(self):
         """What a card that is full says as one line."""
@@ -167,7 +171,7 @@ class _Compiled:
         losses = _Replayed(self.losses, self.engine)
 
         def train(X):
-            return float(update(self.tensor(X), *(draws.draw() for draws in self.noise)))
+            return float(update(self.engine.tensor(X), *(draws.draw() for draws in self.noise)))
 
         def reset():
             for state in flat:
@@ -175,14 +179,10 @@ class _Compiled:
 
         return training.Trainer(
             self.network, store.parameters, store.optimiser, Variable(self.rate), train,
-            valid=lambda X: losses(self.tensor(X)).cpu().numpy(),
+            valid=lambda X: losses(self.engine.tensor(X)).cpu().numpy(),
             free=None, emit=None, reset=reset, noise=self.noise, kept=store.kept,
             fed=self.fed, saving=self.saving, engine=str(self.engine),
         )  # fmt: skip
-
-    def tensor(self, values):
-        """An array, or what is a tensor already, on the device."""
-        return values if torch.is_tensor(values) else torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
 
     def fed(self, dataset):
         """The dataset with its rows on the card; where batches are more than rows, the dataset."""

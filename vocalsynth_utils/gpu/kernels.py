@@ -14,12 +14,13 @@ else:
 
 ROWS, UNITS, INNER = 16, 16, 64  # of a tile of the product: sequences, units, and terms added at a time
 SPAN = 1024  # parameters that one program of an update changes
+wanted = True  # where they can serve
 NONLINEARITIES = {"tanh": 0, "sigmoid": 1, "rectify": 2}
 
 
 def serve(x):
     """Whether these are used for a tensor: on a card, where Triton is."""
-    return triton is not None and x.is_cuda
+    return triton is not None and x.is_cuda and wanted
 
 
 def forward(z, hid, cell, W, w, choices, new_hid, new_cell):
