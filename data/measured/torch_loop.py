@@ -1,6 +1,6 @@
 """The losses of notebook 03's loop by PyTorch, for where that is not installed: what its own cells give.
 
-    python data/measured/torch_loop.py > data/measured/torch_loop.json
+python data/measured/torch_loop.py > data/measured/torch_loop.json
 """
 
 import contextlib

@@ -10,7 +10,7 @@ import numpy as np
 from .. import model, recipes
 from . import workers
 
-PASSES = 7  # through memory that an update of all parameters cannot do without: see `floors`
+PASSES = 7
 
 
 def recipe_of(sizes, **changes):
@@ -69,9 +69,8 @@ def plain_step(device, n_inputs, n_units, n_steps, n_batch):
 
 
 def floors(device, **sizes):
-    """Two steps that nothing can do without: the products alone; and parameters, their gradient and state read and
-    written as often as they must be: read twice by the products, the gradient written and read, the state read and
-    written, the parameters written."""
+    """Steps that nothing can do without: the products; and `PASSES` through memory, as products read the parameters
+    twice, the gradient is written and read, the state read and written, and the parameters written."""
     import torch
 
     ones = lambda *shape: torch.full(shape, 0.5, device=device)

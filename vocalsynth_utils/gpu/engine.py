@@ -19,6 +19,7 @@ from .store import Store, Variable
 SAVED_EVERY = 20.0  # s between two checkpoints; what was trained since is trained again after an interruption
 WARM_UPS = 3  # runs before a CUDA graph is recorded: libraries choose their ways and take their memory
 PROGRAM = 800e6  # bytes of a card: CUDA's own, and its libraries' workspaces
+FREE = "free_run"  # of `best_by`
 PER_UNIT, PER_OUTPUT = 20, 6  # numbers kept for one unit and for one number of the output in one step
 
 
@@ -30,7 +31,7 @@ class Engine:
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = self.tf32
-            torch.use_deterministic_algorithms(True)  # an operation that cannot be says so
+            torch.use_deterministic_algorithms(True)  # in all of this process; an operation that cannot be says so
             torch.utils.deterministic.fill_uninitialized_memory = False
 
     def __str__(self):
@@ -41,10 +42,10 @@ class Engine:
 
     def check(self, recipe, dataset):
         """ValueError where this engine lacks a field, or a card the memory, before anything is compiled or written."""
-        lacks = {"p_teacher": 1.0, "free_steps": 0, "best_by": "free_run"}
-        for name, value in lacks.items():
-            if (getattr(recipe, name) != value) != (name == "best_by"):
-                what = f"{name}={getattr(recipe, name)!r} is what engine='torch' lacks"
+        r = recipe
+        for name, asked in ("p_teacher", r.p_teacher < 1), ("free_steps", r.free_steps), ("best_by", r.best_by == FREE):
+            if asked:
+                what = f"{name}={getattr(r, name)!r} is what engine='torch' lacks"
                 raise ValueError(f"{what}: there the network hears itself; use engine='theano'")
         if self.device.type == "cuda" and (needed := memory_needed(recipe, dataset)) > self.free_memory():
             raise ValueError(self._full(f"needs about {readable_size(needed)} and has"))
@@ -87,7 +88,7 @@ class _Draws:
 
     def __init__(self, kind, amount, shape):
         self.kind, self.amount, self.shape = kind, np.float32(amount), shape
-        self.set_value(np.random.RandomState(0))
+        self.generator = np.random.RandomState(0)
 
     def set_value(self, generator):
         self.generator = generator
@@ -256,8 +257,8 @@ class _Saver:
 
     def _files(self, files, last_is_best):
         for name, arrays, rows in files:
-            row = rows[-1]
-            self.run.save(name, arrays, rows, epoch=row["epoch"], valid_loss=row["valid_loss"], engine=self.engine)
+            meta = {"epoch": rows[-1]["epoch"], "valid_loss": rows[-1]["valid_loss"], "engine": self.engine}
+            self.run.save(name, arrays, rows, **meta)
         if last_is_best:
             self.run.keep_as_best()
 

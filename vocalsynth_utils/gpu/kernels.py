@@ -6,6 +6,8 @@ compare them with numpy.
 
 import importlib.util
 
+import torch
+
 if importlib.util.find_spec("triton"):
     import triton
     import triton.language as tl
@@ -35,8 +37,10 @@ def backward(gates, cell_before, cell, W, w, choices, d_hid, d_cell, d_next, d_z
     n_batch, n = cell.shape
     grid = triton.cdiv(n, UNITS), triton.cdiv(n_batch, ROWS)
     n_terms, d_next = (0, d_z) if d_next is None else (4 * n, d_next)
-    given = gates, cell_before, cell, W, w, d_hid, d_cell, d_next, d_z, d_cut, d_peephole
-    _backward[grid](*given, n_batch, n, n_terms, float(choices.clip), choices.clip > 0, *_constants(choices))
+    given = gates, cell_before, cell, W, w, d_hid, d_cell, d_next, d_z, d_peephole
+    _backward[grid](*given, n_batch, n, n_terms, *_constants(choices))
+    if choices.clip:
+        torch.clamp(d_z, -choices.clip, choices.clip, out=d_cut)
 
 
 def update(rule, param, grad, states, numbers):
@@ -110,8 +114,8 @@ if triton:
 
     @triton.jit
     def _backward(
-        gates, cell_before, cell, W, w, d_hid, d_cell, d_next, d_z, d_cut, d_peephole, n_batch, n, n_terms, bound,
-        CLIP: tl.constexpr, LATE: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
+        gates, cell_before, cell, W, w, d_hid, d_cell, d_next, d_z, d_peephole, n_batch, n, n_terms,
+        LATE: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
         ROWS: tl.constexpr, UNITS: tl.constexpr, INNER: tl.constexpr,
     ):  # fmt: skip
         units, rows = tl.program_id(0) * UNITS + tl.arange(0, UNITS), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -154,11 +158,6 @@ if triton:
         tl.store(d_z + gate + n, d_f, mine)
         tl.store(d_z + gate + 2 * n, d_g, mine)
         tl.store(d_z + gate + 3 * n, d_o, mine)
-        if CLIP:
-            tl.store(d_cut + gate, tl.minimum(tl.maximum(d_i, -bound), bound), mine)
-            tl.store(d_cut + gate + n, tl.minimum(tl.maximum(d_f, -bound), bound), mine)
-            tl.store(d_cut + gate + 2 * n, tl.minimum(tl.maximum(d_g, -bound), bound), mine)
-            tl.store(d_cut + gate + 3 * n, tl.minimum(tl.maximum(d_o, -bound), bound), mine)
 
     @triton.jit
     def _update(

@@ -71,24 +71,12 @@ class Variable:
 
 
 class Store:
-    """The vector of a recipe and its Lasagne network, with the parameters that this has, but for those not trained.
+    """The `vector` of a recipe and its Lasagne network, with the parameters that this has, but for those not trained.
 
-    One copy of the layout holds the parameters, one each state of the optimiser, one what is kept; at the end, Adam's
-    counts.
-
-    Attributes
-    ----------
-    vector : tensor (n,)
-    n : int
-        Numbers in one copy.
-    n_states : int
-    levels : list of (first, end)
-        The parameters that the optimiser changes, of each level.
-    blocks : dict of str to Place
-        Of arrays as they are computed with: the gates' joined, under the name without the gate's.
-    places : dict of str to Place
-        Of every array of a checkpoint, by name, in its order.
-    parameters, optimiser, kept : dict of str to Variable
+    It is copies of one layout of `n` numbers: the parameters, each of `n_states` of the optimiser, what is kept; at the
+    end `steps`, Adam's counts.  `levels` are (first, end) of each level's parameters; `blocks` the `Place` of arrays as
+    they are computed with, the gates' under the name without the gate; `places` those of a checkpoint; `parameters`,
+    `optimiser` and `kept` its variables by name.
     """
 
     def __init__(self, recipe, network, device):
