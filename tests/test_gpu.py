@@ -21,7 +21,7 @@ from vocalsynth_utils.recipes import RECIPES, get  # noqa: E402
 
 
 def kinds():
-    """Each of the table's recipes once, by what its graph is; and some that differ in fields of which it makes no use."""
+    """Each of the table's recipes once, by what its graph is; and some that use what it leaves alone."""
     found = {}
     for name, recipe in RECIPES.items():
         found.setdefault(small(recipe), name)

@@ -83,7 +83,7 @@ def torch(n_inputs, n_units, n_steps, n_batch, device="cpu"):
 
 
 def products(n_inputs, n_units, n_steps, n_batch):
-    """The matrix products that no training step can do without: (m, k, n) of each, and which factor comes transposed."""
+    """The matrix products that a training step cannot do without: (m, k, n) of each, which factor comes transposed."""
     rows, gates = n_steps * n_batch, 4 * n_units
     plain, left, right = (False, False), (True, False), (False, True)  # which factor comes transposed
     found = []

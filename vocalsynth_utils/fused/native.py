@@ -127,7 +127,7 @@ def library():
 
 @functools.cache
 def unavailable():
-    """Why the library cannot serve here, as text; None where it can: elsewhere than on the CPU graphs are Theano's own."""
+    """Why the library cannot serve here, as text; None where it can: on another device graphs are Theano's own."""
     if device() != "cpu":
         return f"Theano is to run on {device()}"
     try:

@@ -1,7 +1,7 @@
 """Training by PyTorch, on a card or on the CPU: `train`, where the engine can be chosen; `chosen`, which one is.
 
-The engine supplies the compiled functions of `training.Trainer`, with the numbers, names and files of Theano's; the loop
-over epochs is `training`'s.  PyTorch is an extra, and is imported when it is asked for.
+The engine supplies the compiled functions of `training.Trainer`, with the numbers, names and files of Theano's; the
+loop over epochs is `training`'s.  PyTorch is an extra, and is imported when it is asked for.
 """
 
 import glob

@@ -38,7 +38,7 @@ class Optimiser:
 
 
 def update(rule, param, grad, states, numbers):
-    """One pass over flat vectors, in place; numbers: what the gradient is multiplied by, rate, rho, epsilon, momentum."""
+    """One pass over flat vectors, in place; numbers: factor on the gradient, rate, rho, epsilon, momentum."""
     scale, rate, rho, epsilon, momentum = numbers
     g = grad * scale
     if rule == "adam":

@@ -44,7 +44,7 @@ def forward(z, hid, cell, W, w, choices, new_hid, new_cell):
 
 
 def backward(gates, cell_before, cell, W, w, choices, d_hid, d_cell, d_next, d_z, d_cut, d_peephole):
-    """Fill `d_z`, the gradient of the gates before their nonlinearities; `d_cell` is of this cell, then of the one before.
+    """Fill `d_z`, the gradient of the gates before their nonlinearities; `d_cell` is of this cell, then of the last.
 
     d_next, of the gates of the step that follows, cut, or None, and d_hid are where the gradient comes from.  What
     `choices.clip` leaves goes into d_cut, which is d_z itself where it cuts nothing; peepholes carry the uncut one.

@@ -117,7 +117,7 @@ class Run(NamedTuple):
                 link(self.path(name), self.path(f"{name}-previous"))
 
     def save_epoch(self, arrays, rows, is_best):
-        """All that an epoch leaves behind, whose row is the last of `rows`: last.npz, the log, and best.npz if it is."""
+        """All that an epoch leaves behind, whose row is the last of `rows`: last.npz, the log, perhaps best.npz."""
         self.save("last", arrays, rows, epoch=rows[-1]["epoch"], valid_loss=rows[-1]["valid_loss"])
         self.append_log(rows[-1])  # after it, so that the log names no epoch that is not kept
         if is_best:
