@@ -94,8 +94,8 @@ def _train_and_measure(job, should_stop):
     ended["n_parameters"] = model.expected_parameters(job.recipe)
     try:
         minutes = _minutes_left(job, folder) if resume else job.minutes
-        options = {"minutes": minutes, "should_stop": should_stop, "engine": job.engine}
-        for _ in pipeline.train(job.recipe, data, folder, resume, **options):
+        options = {"resume": resume, "minutes": minutes, "should_stop": should_stop, "engine": job.engine}
+        for _ in pipeline.train(job.recipe, data, folder, **options):
             pass
         if should_stop():
             return None
