@@ -67,8 +67,8 @@ def test_workers_take_the_cards_in_turn(monkeypatch):
 
 
 GRAPH = """
+from vocalsynth_utils import features, losses, model, updates  # before Theano, which it sets up
 import theano, theano.tensor as T
-from vocalsynth_utils import features, losses, model, updates
 from vocalsynth_utils.fused import native
 from vocalsynth_utils.recipes import get
 print(theano.config.device, native.unavailable())

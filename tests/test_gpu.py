@@ -3,6 +3,7 @@
 On the CPU, with Triton's interpreter; what needs a card is in tests/gpu/check.py.
 """
 
+import contextlib
 import os
 
 import numpy as np
@@ -165,6 +166,46 @@ def test_the_kernel_of_an_update_is_the_plain_one(rule, n_states):
         found.append([param, *states])
     assert all(torch.allclose(a, b, rtol=2e-6, atol=1e-7) for a, b in zip(*found))
     assert not torch.equal(found[0][0], tensors[0])
+
+
+# ---- what a graph replays ---------------------------------------------------------------
+
+
+class Stream:
+    """A stand-in for CUDA's."""
+
+    def __init__(self, *_):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+
+class Graph:
+    """A stand-in for CUDA's: it calls the function again, into the same output."""
+
+    def replay(self):
+        self.output.copy_(self.function(*self.held))
+
+
+def test_a_recorded_update_is_the_update_and_trying_it_leaves_no_trace(monkeypatch):
+    cuda = {"Stream": Stream, "current_stream": Stream, "CUDAGraph": Graph}
+    cuda |= dict.fromkeys(("stream", "graph"), lambda _: contextlib.nullcontext())
+    for name, value in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    recipe, rng = small(get("0.125s-300x3-stateful")), np.random.default_rng(0)
+    straight, recorded = (engine._Compiled(engine.Engine("cpu"), recipe, 20, None) for _ in range(2))
+    replayed = engine._Replayed(recorded.update, None, recorded.store.vector, *sum(recorded.carried, ()))
+    graph = None
+    for _ in range(3):
+        X = torch.from_numpy(batch(recipe, rng))
+        if graph is None:
+            graph, held, output = replayed._record([X.clone()])
+            graph.function, graph.held, graph.output = recorded.update, held, output
+        held[0].copy_(X)
+        graph.replay()
+        assert straight.update(X) == output
+    assert torch.equal(straight.store.vector, recorded.store.vector)
 
 
 # ---- batches, files, and what is wrong --------------------------------------------------

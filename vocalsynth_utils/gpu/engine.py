@@ -134,7 +134,7 @@ class _Replayed:
             return output
 
     def _record(self, held):
-        before, stream = [v.clone() for v in self.kept], torch.cuda.Stream(self.engine.device)
+        before, stream = [v.clone() for v in self.kept], torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
