@@ -82,7 +82,7 @@ for name in ("2016-small", "world-mdn"):
     loss, (params,) = network.head.loss(hids, X[:, :-1], X[:, 1:]), model.trainable(network)
     steps = updates.optimiser(recipe, loss, params, 0.1)
     nodes = theano.gof.graph.io_toposort([X], [loss, *steps.values()])
-    print(len(nodes) > 100, sorted({type(n.op).__name__ for n in nodes if "vocalsynth" in type(n.op).__module__}))
+    print(len(nodes) > 20, sorted({type(n.op).__name__ for n in nodes if "vocalsynth" in type(n.op).__module__}))
 print(sorted(n for n in theano.compile.optdb._names if n.startswith(("openblas", "fused_column"))))
 """
 
