@@ -159,11 +159,11 @@ by_uv() { $(BIN)/uv pip compile --quiet --torch-backend cpu --python-version $$1
 for version in 3.{14,13,12,11}; do
   for candidate in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do
     fits "$$candidate" || continue
-    if by_pip $$version; then get() { build/torch/bin/python -m pip install --quiet --find-links build/torch-wheels $$torch+cpu; }
+    if by_pip $$version; then get() { build/torch/bin/python -m pip install -qq --find-links build/torch-wheels $$torch+cpu; }
     elif by_uv $$version; then get() { build/torch/bin/uv pip install --quiet --python build/torch/bin/python --torch-backend cpu $$torch; }
     else break; fi
     $(MAKE) --no-print-directory setup VENV=build/torch PYTHON="$$candidate" && get && echo $$version > build/torch/.torch || exit 1
-    build/torch/bin/python -m pip install --quiet $$triton || echo "[test-torch] no Triton here: its kernels are not tested"
+    build/torch/bin/python -m pip install -qq $$triton || echo "[test-torch] no Triton here: its kernels are not tested"
     exit
   done
 done
