@@ -6,6 +6,7 @@
 # make check      lint and the fast tests: a minute
 # make test       all tests but the long ones, and the lessons' own check
 # make test-long  builds from nothing, kills by the dozen, the solutions: what takes long and guards what rarely changes
+# make test-torch the tests of the engine by PyTorch, in an environment with its build for CPUs: build/torch
 # make test-all   make test on every Python found here
 # LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter, 3.11 to 3.14; COMPILER=zig takes a C++ compiler from the package index.
@@ -36,7 +37,7 @@ PYTEST    := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist l
 TESTS     := MPLBACKEND=agg $(PYTEST) -p no:nbval -p no:hypothesispytest -o addopts="-rsx --strict-markers" tests
 LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 
-.PHONY: all hear help setup check test test-long test-all lab student clean
+.PHONY: all hear help setup check test test-long test-torch test-all lab student clean
 all: $(READY) $(ZIG) $(EARS_READY) | build/audio/hello.wav data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
@@ -165,6 +166,34 @@ test: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 test-long: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
 	$(TESTS) -m long --durations=10
 	$(PYTEST) --nbval notebooks/solutions
+
+# The newest Python for which there is a build for CPUs, from where pip is told to look or from PyTorch's own index, which uv knows.
+define GET_TORCH
+torch=$$(sed -nE 's/^(torch==[0-9.]+).*/\1/p' requirements-gpu.in) triton=$$(sed -nE 's/^(triton==[0-9.]+).*/\1/p' requirements-gpu.in)
+by_pip() { $(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --python-version $$1 -d build/torch-wheels $$torch+cpu 2>/dev/null; }
+by_uv() { $(BIN)/uv pip compile --quiet --torch-backend cpu --python-version $$1 -o build/torch-known.txt - <<< $$torch 2>/dev/null; }
+for version in 3.{14,13,12,11}; do
+  for candidate in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do
+    fits "$$candidate" || continue
+    if by_pip $$version; then get() { build/torch/bin/python -m pip install -qq --find-links build/torch-wheels $$torch+cpu; }
+    elif by_uv $$version; then get() { build/torch/bin/uv pip install --quiet --python build/torch/bin/python --torch-backend cpu $$torch; }
+    else break; fi
+    $(MAKE) --no-print-directory setup VENV=build/torch PYTHON="$$candidate" && get && echo $$version > build/torch/.torch || exit 1
+    build/torch/bin/python -m pip install -qq $$triton || echo "[test-torch] no Triton here: its kernels are not tested"
+    exit
+  done
+done
+echo "[test-torch] no build of $$torch for CPUs is to be had here: its tests are NOT run" >&2
+exit 3
+endef
+export GET_TORCH
+
+build/torch/.torch: requirements-gpu.in $(READY)
+	@mkdir -p build; eval "$$FIND_PYTHON"; eval "$$GET_TORCH"
+
+test-torch: build/torch/.torch | data/voice.wav
+	MPLBACKEND=agg OMP_NUM_THREADS=1 build/torch/bin/python -m pytest -q -n $(WORKERS) -p no:nbval -p no:hypothesispytest \
+	  -o addopts="-rsx --strict-markers" tests/test_gpu.py
 
 # Each in an environment of its own; all are run, then the first failure counts.
 test-all:

@@ -41,6 +41,8 @@ def locked(names, lock="requirements.lock"):
 
 def requirements(section):
     """What a section asks for, as setuptools wants it: each package at its locked version."""
+    if section == "gpu":  # which no lock has
+        return re.findall(r"^\w+==[^#\n]*[^#\s]", (ROOT / "requirements-gpu.in").read_text(), re.M)
     lock = "requirements-ears.lock" if section == "ears" else "requirements.lock"
     return [entry.splitlines()[0].rstrip(" \\") for entry in locked(asked_for(section), lock)]
 
@@ -94,6 +96,6 @@ if __name__ == "__main__":
 
     setup(
         install_requires=run_time(),
-        extras_require={name: requirements(name) for name in ("tests", "tools", "ears")},
+        extras_require={name: requirements(name) for name in ("tests", "tools", "ears", "gpu")},
         cmdclass={"build_py": BuildPy},
     )

@@ -73,6 +73,8 @@ def test_the_package_asks_for_what_the_lock_holds_at_its_versions():
     assert "pytest==" in "".join(installation.requirements("tests"))
     assert "ruff==" in "".join(installation.requirements("tools"))
     assert {re.split("[ =]", entry)[0] for entry in installation.requirements("ears")} == set(EARS)
+    torch, triton = installation.requirements("gpu")
+    assert re.fullmatch(r"torch==[\d.]+", torch) and re.fullmatch(r"triton==[\d.]+ ; sys_platform == 'linux'", triton)
 
 
 def test_the_lock_of_the_ears_agrees_with_the_other_and_has_hashes_and_no_address():

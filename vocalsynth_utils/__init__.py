@@ -3,8 +3,8 @@
 The course: preprocessing, dataset, baselines (notebook 01), model, losses (02),
 updates, training (03), generation (04), remedies (05), and pipeline, which trains,
 generates and evaluates a whole recipe.  The rooms: storage, audio, features,
-recipes, synthetic, runs, fused, units, world_mdn, diagnostics, evaluation, plots,
-sweeps, benchmark, terminal; docs/design.md has what each holds.  All load when used.
+recipes, synthetic, runs, fused, gpu, units, world_mdn, diagnostics, evaluation,
+plots, sweeps, benchmark, terminal; docs/design.md has what each holds.  All load when used.
 """
 
 import importlib.util

@@ -8,8 +8,8 @@ import time
 import warnings
 from pathlib import Path
 
+from . import gpu, terminal
 from . import recipes as named
-from . import terminal
 
 PAGE = "evaluation.html"  # in a run's folder
 
@@ -73,9 +73,10 @@ def _train(args, recipe, folder):
         stages("starting")
         from . import diagnostics, pipeline, runs
 
+        engine = gpu.chosen(args.engine, args.device, args.tf32)
         diagnostics.check_memory(recipe, aloud=False)  # before a recording is prepared
         data = pipeline.prepare(recipe, args.data, folder, args.resume, on_stage=stages)
-        print(diagnostics.describe_memory(recipe, data.n_features))
+        print(f"{diagnostics.describe_memory(recipe, data.n_features)}; by {engine or gpu.THEANO}")
         unit = recipe.loss_unit(data.variance)
         rows = runs.open_run(folder).log() if args.resume else []
 
@@ -83,7 +84,7 @@ def _train(args, recipe, folder):
             note = f"epoch {len(rows) + 1}" + (f", valid {rows[-1]['valid_loss'] / unit:.4f}" if rows else "")
             stages("training", len(rows) * total + done, recipe.n_epochs * total, note)
 
-        options = {"minutes": args.minutes, "diagnose": args.diagnostics, "on_stage": stages}
+        options = {"minutes": args.minutes, "diagnose": args.diagnostics, "on_stage": stages, "engine": engine}
         for row in pipeline.train(recipe, data, folder, args.resume, on_batch=on_batch, **options):
             rows.append(row)
     return data

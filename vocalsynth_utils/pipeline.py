@@ -11,7 +11,7 @@ import numpy as np
 
 from . import dataset as datasets
 from . import evaluation, features, generation, runs, synthetic, world_mdn
-from .training import train
+from .gpu import train
 
 __all__ = ["default_primer", "evaluate", "generate", "generate_pieces", "own_dataset", "prepare", "primer"]
 __all__ += ["reference", "train"]

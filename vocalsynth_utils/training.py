@@ -1,10 +1,12 @@
 """Log rows, one for each epoch: batches, schedules, the compiled functions and the loop that uses them.
 
-`compile_trainer` compiles a recipe's two graphs; `train` is the loop, and everything is on disk before it yields a row.
+`compile_trainer` compiles a recipe's two graphs; `train` is the loop over epochs.
 """
 
+import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,17 +43,21 @@ def schedule(recipe, update, n_updates):
     return rate
 
 
+def save_at_once(trainer, run):
+    """A context of ``save(rows, is_best)``, which has an epoch on disk when it returns."""
+    return contextlib.nullcontext(lambda rows, is_best: run.save_epoch(trainer.checkpoint(), rows, is_best))
+
+
 class Trainer(NamedTuple):
     """A network with its compiled functions; X is float32 (n_batch, n_steps, n_features).
 
-    `train(X)` makes one update and returns the loss; `train(X, heard)` where
-    the recipe has scheduled sampling: heard (n_batch, n_steps - 1, n_features)
-    are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of
-    the deterministic graph of each level, `free(X, n_free)` its squared error in free running.
-    `reset()` puts carried states back to zero.  `optimiser` holds the shared
-    variables beside the parameters that training changes.  `emit` is what
-    `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at their
-    best valid loss, by name; it learns by heart before the frames have learned their part.
+    `train(X)` makes one update and returns the loss; `train(X, heard)` where the recipe has scheduled sampling: heard
+    (n_batch, n_steps - 1, n_features) are the inputs, from `remedies.mixed_inputs`.  `valid(X)` returns the loss of the
+    deterministic graph of each level, `free(X, n_free)` its squared error in free running.  `reset()` puts carried
+    states back to zero.  `optimiser` holds the shared variables beside the parameters that training changes.  `emit` is
+    what `remedies.mixed_inputs` needs; None without scheduled sampling.  `kept`: the language model's parameters at
+    their best valid loss, by name; it learns by heart before the frames have learned their part.  `fed(dataset)` is one
+    whose batches lie where they are trained on; `engine` says what runs all this, and `saving` when it is on disk.
     """
 
     network: model.Network
@@ -65,6 +71,9 @@ class Trainer(NamedTuple):
     reset: Callable
     noise: list[theano.compile.SharedVariable]
     kept: dict
+    fed: Callable = lambda dataset: dataset
+    saving: Callable = save_at_once
+    engine: str = "Theano on the CPU"
 
     @property
     def variables(self):
@@ -146,13 +155,21 @@ def _carried_states(recipe, network):
 
 
 def train(
-    recipe, dataset, folder, resume=False, minutes=None, on_batch=None, should_stop=bool, diagnose=False, on_stage=None
+    recipe,
+    dataset,
+    folder,
+    resume=False,
+    minutes=None,
+    on_batch=None,
+    should_stop=bool,
+    diagnose=False,
+    on_stage=None,
+    compiler=None,
 ):
     """Train a recipe on a dataset, one epoch for each row this generator yields.
 
-    Everything is on disk before a row is yielded, so the caller may stop at
-    any of them and go on later with ``resume=True``, to the same end as if
-    nothing had happened.
+    Everything is on disk before a row is yielded, or when the caller stops at one (see `Trainer.saving`), who may go on
+    later with ``resume=True``, to the same end as if nothing had happened.
 
     Parameters
     ----------
@@ -167,12 +184,14 @@ def train(
     on_batch : callable, optional
         ``on_batch(done, n_batches)`` after each batch.
     should_stop : callable, optional
-        Asked after each batch; the epoch in progress is then given up.
+        Asked after each batch; where it says yes, the epoch in progress is given up.
     diagnose : bool
         Take the `diagnostics` of each epoch on its first batch, as columns of
         the log; a run that was begun so goes on so.
     on_stage : callable, optional
         ``on_stage(name)`` before what comes before the first batch and after the last epoch.
+    compiler : callable, optional
+        What takes the place of `compile_trainer`: another engine, of `gpu`.
 
     Yields
     ------
@@ -192,8 +211,8 @@ def train(
     on_stage = on_stage or (lambda name: None)
     with runs.locked(folder):
         on_stage("compiling the network")
-        run = _resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
-        trainer = compile_trainer(recipe, dataset.n_features, dataset.scaling)
+        run = runs.resumable(folder, recipe, dataset) if resume else runs.create(folder, recipe, dataset)
+        trainer = (compiler or compile_trainer)(recipe, dataset.n_features, dataset.scaling)
         rows = restore(trainer, run, recipe) if resume else []
         if trainer.network.language:
             on_stage("reading the voice as text")
@@ -202,18 +221,16 @@ def train(
             diagnose = "gradient_norm" in rows[0]
         probe = diagnostics.compile_probe(trainer.network, recipe) if diagnose else None
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-        for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
-            if rows and (time.monotonic() > deadline or _out_of_patience(rows, recipe)):
-                break
-            row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
-            if row is None:
-                return
-            rows.append(row)
-            run.save("last", trainer.checkpoint(), rows, epoch=epoch, valid_loss=row["valid_loss"])
-            run.append_log(row)  # after it, so that the log names no epoch that is not kept
-            if _best_epoch(rows, recipe) == epoch:
-                run.keep_as_best()
-            yield row
+        with trainer.saving(trainer, run) as save:
+            for epoch in range(len(rows) + 1, recipe.n_epochs + 1):
+                if rows and (time.monotonic() > deadline or _out_of_patience(rows, recipe)):
+                    break
+                row = _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop)
+                if row is None:
+                    return
+                rows.append(row)
+                save(rows, _best_epoch(rows, recipe) == epoch)
+                yield row
         if rows:
             on_stage("measuring what was learned")
             run.write_log(rows)  # brought to the disk by it
@@ -223,11 +240,11 @@ def train(
 
 def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_stop):
     """The updates of one epoch, then validation: the row of the log, or None when asked to stop."""
-    started = time.monotonic(), time.process_time()
-    train_loss = _updates(trainer, dataset, recipe, epoch, on_batch, should_stop)
+    started, fed = (time.monotonic(), time.process_time()), trainer.fed(dataset)
+    train_loss = _updates(trainer, fed, recipe, epoch, on_batch, should_stop)
     if train_loss is None:
         return None
-    valid_losses = diagnostics.mean_over(trainer.valid, dataset, recipe, "valid")
+    valid_losses = diagnostics.mean_over(trainer.valid, fed, recipe, "valid")
     valid_loss = float(valid_losses.sum())
     if not math.isfinite(valid_loss):
         raise _blown_up(f"the valid loss is {valid_loss} after epoch {epoch}", recipe, epoch)
@@ -246,7 +263,7 @@ def _one_epoch(trainer, dataset, recipe, epoch, rows, probe, on_batch, should_st
             trainer.keep()
     if trainer.free:
         n_free = remedies.free_steps_judged(recipe)
-        row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), dataset, recipe, "valid")
+        row["valid_free_run"] = diagnostics.mean_over(lambda X: trainer.free(X, n_free), fed, recipe, "valid")
     if probe:
         batch = dataset.batch(batches(dataset, recipe, epoch)[0], recipe.n_steps)
         row.update(diagnostics.training_diagnostics(recipe, probe, [batch], trainer.checkpoint()))
@@ -314,6 +331,9 @@ def restore(trainer, run, recipe):
         return []
     arrays, meta = run.load("last")
     checkpoints.set_parameters(trainer.variables, arrays, run.path("last"))
+    if (before := meta.get("engine", Trainer._field_defaults["engine"])) != trainer.engine:
+        what = f"{run.folder} was trained by {before} and goes on by {trainer.engine}"
+        warnings.warn(f"{what}: near to what it would have been, not to the bit", stacklevel=3)
     rows = runs.logged(arrays)
     numbers = ["train_loss", "valid_loss", "duration", "cpu_seconds", _judged_by(recipe)]
     numbers += ["valid_text_loss"] if trainer.kept else []
@@ -324,15 +344,3 @@ def restore(trainer, run, recipe):
     run.settle(meta["epoch"], _best_epoch(rows, recipe))
     run.write_log(rows)
     return rows
-
-
-def _resumable(folder, recipe, dataset):
-    """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
-    run = runs.open_run(folder)
-    before = run.recipe.to_dict()
-    for name, value in recipe.to_dict().items():
-        if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
-            what = f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}"
-            raise ValueError(f"{what}; resume it as it was, or start another run")
-    run.check_data(dataset)
-    return run._replace(recipe=recipe)

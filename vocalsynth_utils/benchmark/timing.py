@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import audio, dataset, recipes, synthetic
 from ..fused import native
+from . import card
 
 SHAPES = ("16000/600/50/16", "800/300/100/32", "200/256/400/32", "26/256/80/16")  # inputs/units/steps/batch
 QUICK_SHAPES = ("26/16/5/4",)
@@ -257,11 +258,21 @@ def add_arguments(parser):
     parser.add_argument("--no-scan", action="store_true", help="leave stock Lasagne out, which compiles for minutes")
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="I/U/S/B", help="inputs/units/steps/batch")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each program")
+    parser.add_argument(
+        "--gpu", action="store_true", help="by PyTorch instead: this package's engine, peers and floors"
+    )
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="of --gpu (default: a GPU where there is one)")
 
 
 def main(args):
     """Run the benchmarks of parsed arguments; returns what to print."""
     for shape in args.shapes:
         parse_shape(shape)
+    if args.gpu:
+        shapes = QUICK_SHAPES if args.quick else args.shapes
+        found = {shape: card.bench(parse_shape(shape), args.device, args.repeats) for shape in shapes}
+        return json.dumps(found, indent=1) if args.json else card.table(found)
+    if args.device:
+        raise ValueError("--device is for --gpu; add that, or leave it out")
     found = bench(tuple(args.shapes), args.repeats, not args.no_scan, args.quick)
     return json.dumps(found, indent=1) if args.json else table(found)

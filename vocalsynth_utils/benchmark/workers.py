@@ -63,13 +63,14 @@ def scan(**shape):
     return theano_step(lasagne.layers.LSTMLayer, lambda a, b: ((a - b) ** 2).mean(), lasagne.updates.rmsprop, **shape)
 
 
-def torch(n_inputs, n_units, n_steps, n_batch):
+def torch(n_inputs, n_units, n_steps, n_batch, device="cpu"):
     """PyTorch's own LSTM, which has no peepholes, with its RMSprop."""
     import torch
 
-    lstm, linear = torch.nn.LSTM(n_inputs, n_units, num_layers=N_LAYERS), torch.nn.Linear(n_units, n_inputs)
+    lstm = torch.nn.LSTM(n_inputs, n_units, num_layers=N_LAYERS, device=device)
+    linear = torch.nn.Linear(n_units, n_inputs, device=device)
     optimiser = torch.optim.RMSprop([*lstm.parameters(), *linear.parameters()], lr=1e-4, alpha=0.9, eps=1e-6)
-    frames = torch.from_numpy(batch(n_inputs, n_units, n_steps, n_batch))
+    frames = torch.from_numpy(batch(n_inputs, n_units, n_steps, n_batch)).to(device)
 
     def step():
         optimiser.zero_grad()
@@ -81,20 +82,25 @@ def torch(n_inputs, n_units, n_steps, n_batch):
     return step
 
 
-def gemm(n_inputs, n_units, n_steps, n_batch):
-    """The matrix products that no training step can do without, and nothing else."""
-    from ..fused import native
-
+def products(n_inputs, n_units, n_steps, n_batch):
+    """The matrix products that a training step cannot do without: (m, k, n) of each, which factor comes transposed."""
     rows, gates = n_steps * n_batch, 4 * n_units
     plain, left, right = (False, False), (True, False), (False, True)  # which factor comes transposed
-    products = []  # (m, k, n) and that
+    found = []
     for k in range(N_LAYERS):
         below = n_units if k else n_inputs
-        products += [(rows, below, gates, plain), (below, rows, gates, left)]  # x W_in, its gradient
-        products += [(rows, n_units, gates, plain), (n_units, rows, gates, left)]  # h W_hid, its gradient
-        products += [(rows, gates, n_units, right)]  # and that of h
-        products += [(rows, gates, below, right)] if k else []  # the gradient of x
-    products += [(rows, n_units, n_inputs, plain), (n_units, rows, n_inputs, left), (rows, n_inputs, n_units, right)]
+        found += [(rows, below, gates, plain), (below, rows, gates, left)]  # x W_in, its gradient
+        found += [(rows, n_units, gates, plain), (n_units, rows, gates, left)]  # h W_hid, its gradient
+        found += [(rows, gates, n_units, right)]  # and that of h
+        found += [(rows, gates, below, right)] if k else []  # the gradient of x
+    return found + [(rows, n_units, n_inputs, plain), (n_units, rows, n_inputs, left), (rows, n_inputs, n_units, right)]
+
+
+def gemm(**shape):
+    """These, and nothing else."""
+    from ..fused import native
+
+    needed = products(**shape)
 
     @functools.cache
     def matrix(role, n_rows, n_columns, transposed):
@@ -103,10 +109,10 @@ def gemm(n_inputs, n_units, n_steps, n_batch):
         return np.full((n_rows, n_columns), 0.5, np.float32)
 
     def step():
-        for m, k, n, (A_turned, B_turned) in products:
+        for m, k, n, (A_turned, B_turned) in needed:
             native.product(matrix("A", m, k, A_turned), matrix("B", k, n, B_turned), out=matrix("C", m, n, False))
 
-    step.flops = sum(2 * m * k * n for m, k, n, _ in products)
+    step.flops = sum(2 * m * k * n for m, k, n, _ in needed)
     return step
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..theano_setup import cache_dir
+from ..theano_setup import cache_dir, device
 
 SOURCES = Path(__file__).parent / "c_code"
 FLAGS = "-O3 -fno-math-errno -fno-trapping-math -std=c++11 -fPIC -shared -pthread"
@@ -129,7 +129,9 @@ def library():
 
 @functools.cache
 def unavailable():
-    """Why the library cannot serve here, as text; None where it can."""
+    """Why the library cannot serve here, as text; None where it can: on another device graphs are Theano's own."""
+    if device() != "cpu":
+        return f"Theano is to run on {device()}"
     try:
         library()
     except BuildError as error:

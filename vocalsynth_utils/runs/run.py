@@ -117,13 +117,20 @@ class Run(NamedTuple):
             if self.path(name).exists():
                 link(self.path(name), self.path(f"{name}-previous"))
 
+    def save_epoch(self, arrays, rows, is_best):
+        """All that an epoch leaves behind, whose row is the last of `rows`: last.npz, the log, perhaps best.npz."""
+        self.save("last", arrays, rows, epoch=rows[-1]["epoch"], valid_loss=rows[-1]["valid_loss"])
+        self.append_log(rows[-1])  # after it, so that the log names no epoch that is not kept
+        if is_best:
+            self.keep_as_best()
+
     def save_errors(self, errors, epoch):
         """Keep what `diagnostics.frame_errors` says of the parameters of an epoch."""
         with atomic(self.path("errors"), "wb") as file:
             checkpoints.write(file, {"errors": errors.astype(np.float32)}, {"epoch": epoch})
 
     def errors(self):
-        """`diagnostics.frame_errors` of the best parameters; None before training has ended, or where there are none."""
+        """`diagnostics.frame_errors` of the best parameters; None before training has ended, or where none are kept."""
         if not self.path("errors").exists():
             return None
         errors = checkpoints.read(self.path("errors"))[0].get("errors")
@@ -237,6 +244,18 @@ def open_run(folder):
             raise ValueError(f"{folder} is a run of an older version; {remedy}") from None
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is damaged ({what}); the checkpoints beside it carry the recipe too") from None
+
+
+def resumable(folder, recipe, dataset):
+    """The run in `folder`, which must be of the same data, and of the same recipe but for how long it trains."""
+    run = open_run(folder)
+    before = run.recipe.to_dict()
+    for name, value in recipe.to_dict().items():
+        if before[name] != value and name not in ("n_epochs", "patience", "purpose"):
+            what = f"the run in {folder} was started with {name}={before[name]!r}, not {value!r}"
+            raise ValueError(f"{what}; resume it as it was, or start another run")
+    run.check_data(dataset)
+    return run._replace(recipe=recipe)
 
 
 def _checked_data(data, recipe):

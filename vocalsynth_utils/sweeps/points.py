@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import storage
+from ..gpu import ENGINES
 from ..recipes import Contradiction, Recipe, check_known, get
 
 MAX_RUNS = 10_000
@@ -43,6 +44,7 @@ class Sweep(NamedTuple):
     evaluate_seconds: float | None
     workers: int | None
     keep_checkpoints: bool
+    engine: str
 
 
 def read(path):
@@ -84,6 +86,7 @@ def _sweep(path, table):
         path.parent / table["data"] if "data" in table else None,
         *(table.get(key) for key in ("voice_seconds", "minutes", "evaluate_seconds", "workers")),
         table.get("keep_checkpoints", True),
+        table.get("engine", "theano"),
     )
 
 
@@ -264,6 +267,7 @@ KEYS = {
     "evaluate_seconds": ("a number from 2 to 3600", lambda v: _number(v, 2, 3600)),
     "workers": ("a whole number above 0", _whole),
     "keep_checkpoints": ("true or false", lambda v: isinstance(v, bool)),
+    "engine": (f"one of {', '.join(ENGINES)}", lambda v: v in ENGINES),
     "skip_contradictions": ("true or false", lambda v: isinstance(v, bool)),
     "set": ("a table", lambda v: isinstance(v, dict)),
     "grid": ("a table", _filled(dict)),

@@ -134,7 +134,7 @@ def _jobs(plan, source, out):
         new = out / "runs" / _slug("_".join(f"{name}={value}" for name, value in values.items()), identity)
         folder = next(iter(sorted((out / "runs").glob(f"*{identity}"))), new)
         places = storage.real_path(folder), storage.real_path(data.folder)
-        job = worker.Job(*places, point.recipe, plan.minutes, plan.evaluate_seconds, plan.keep_checkpoints)
+        job = worker.Job(*places, point.recipe, plan.minutes, plan.evaluate_seconds, plan.keep_checkpoints, plan.engine)
         jobs.append(first.setdefault(identity, job))
     return jobs
 

@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import dataset, model, pipeline, runs, storage
+from .. import dataset, gpu, model, pipeline, runs, storage
 from ..recipes import Recipe
 
 POLL_SECONDS = 0.2
@@ -30,11 +30,13 @@ class Job:
     minutes: float | None
     evaluate_seconds: float | None
     keep_checkpoints: bool
+    engine: str = "theano"
 
 
-def dask_setup(_):
-    """What a worker of this machine begins with: Ctrl-C is for the sweep, which then ends its workers."""
+def dask_setup(worker):
+    """What a worker of this machine begins with: Ctrl-C is for the sweep, which then ends its workers; a card each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gpu.take_card(worker.name)
 
 
 def work(job):
@@ -92,7 +94,8 @@ def _train_and_measure(job, should_stop):
     ended["n_parameters"] = model.expected_parameters(job.recipe)
     try:
         minutes = _minutes_left(job, folder) if resume else job.minutes
-        for _ in pipeline.train(job.recipe, data, folder, resume=resume, minutes=minutes, should_stop=should_stop):
+        options = {"resume": resume, "minutes": minutes, "should_stop": should_stop, "engine": job.engine}
+        for _ in pipeline.train(job.recipe, data, folder, **options):
             pass
         if should_stop():
             return None

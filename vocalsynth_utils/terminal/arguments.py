@@ -10,7 +10,7 @@ import math
 import os
 import sys
 
-from .. import __version__, benchmark, recipes
+from .. import __version__, benchmark, gpu, recipes
 from .endings import say
 
 SHIPPED = "world-units"
@@ -131,6 +131,7 @@ def _add_options(command, p):
         option("--epochs", "train up to this many epochs", whole)
         option("--minutes", "stop after the epoch in which this time is over", above_0)
         option("--resume", "go on from the run's last epoch")
+        gpu.add_arguments(p.add_argument)
         option("--diagnostics", "log gradient norm, epsilon, clipping and saturated gates too")
     elif command == "generate":
         seconds("length of the new audio", 10)

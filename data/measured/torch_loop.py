@@ -1,0 +1,31 @@
+"""The losses of notebook 03's loop by PyTorch, for where that is not installed: what its own cells give.
+
+python data/measured/torch_loop.py > data/measured/torch_loop.json
+"""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CELLS = "03-01", "03-08", "03-32"  # imports and recipe; data and network; the loop
+
+
+def main():
+    os.chdir(ROOT / "notebooks")
+    cells = {cell.id: cell.source for cell in nbformat.read("03_gpu_training.ipynb", as_version=4).cells}
+    space = {}
+    with contextlib.redirect_stdout(sys.stderr):
+        for name in CELLS:
+            exec(cells[name], space)
+        losses = space["torch_losses"](space["recipe"], space["data"], space["initial"])
+    print(json.dumps({"torch": torch.__version__, "recipe": space["recipe"].name, "losses": losses}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
