@@ -3,12 +3,12 @@
 A signal `y` is float32 of shape (n_samples,) at full scale 1, the whole range of a 16-bit sample: int16 / 32768.
 """
 
-from .players import Player, player, to_mp3
+from .players import Player, Players, player, players, to_mp3
 from .recording import Recording, open_recording, read
 from .signal import TRACE, AudioError, from_int16, level, levelled, limited, to_int16
 from .silence import check_heard
 from .writing import check_place, wav_length, write, writer
 
-__all__ = ["TRACE", "AudioError", "Player", "Recording", "check_heard", "check_place", "from_int16", "level"]
-__all__ += ["levelled", "limited", "open_recording", "player", "read", "to_int16", "to_mp3"]
+__all__ = ["TRACE", "AudioError", "Player", "Players", "Recording", "check_heard", "check_place", "from_int16", "level"]
+__all__ += ["levelled", "limited", "open_recording", "player", "players", "read", "to_int16", "to_mp3"]
 __all__ += ["wav_length", "write", "writer"]
