@@ -37,6 +37,7 @@ class Browser:
         self.socket, self.n_calls, self.asked = websocket.create_connection(address, timeout=120), 0, []
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method, **params):
         """What a method of the protocol returns; requests seen meanwhile are noted."""

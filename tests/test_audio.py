@@ -608,3 +608,18 @@ def test_no_limited_sample_is_at_full_scale_and_soft_ones_are_as_they_were():
     assert np.abs(bent).max() <= np.float32(0.98) and np.all(np.diff(bent) >= 0)
     assert np.abs(np.diff(bent)).max() < 1.01 * np.diff(y).max()  # without a step
     assert np.abs(audio.to_int16(bent)).max() < 32767
+
+
+def test_players_side_by_side_are_brought_near_a_voices_level_and_say_so():
+    y = voice(16000)
+    grid = audio.players({"itself": y, "faint": 0.01 * y, "loud": 3 * y, "nothing": 0 * y}, like=y)
+    levels = [np.sqrt(np.mean(decode(sound)[0] ** 2)) for sound in grid.sounds[:3]]
+    assert np.allclose(levels, np.sqrt(np.mean(y**2)), rtol=0.15)
+    assert [sound.title for sound in grid.sounds][1:] == [
+        "faint (100 x louder)",
+        "loud (3 x quieter)",
+        "nothing (silent)",
+    ]
+    assert repr(grid).startswith("<Players: itself; faint") and grid._repr_html_().count("<audio") == 4
+    peak = np.eye(1, 16000)[0]  # as quiet as one sample at full scale is: louder it would clip
+    assert audio.players({"click": peak}, like=y).sounds[0].title == "click"

@@ -18,11 +18,12 @@ from test_pages import PLAYERS
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = [p for n in ("01", "04", "08") for p in sorted((ROOT / "notebooks").glob(f"{n}_*.ipynb"))]
-PANEL = "window.jupyterapp.shell.currentWidget"
-READY = f"""Boolean(window.jupyterapp && {PANEL} && {PANEL}.context && {PANEL}.context.isReady
+PANEL = "[...window.jupyterapp.shell.widgets('main')].find(widget => widget.context)"
+READY = f"""Boolean(window.jupyterapp && window.jupyterapp.shell && {PANEL} && {PANEL}.context.isReady
   && {PANEL}.sessionContext.session && {PANEL}.sessionContext.session.kernel.status === "idle")"""
-RUN = """window.ran = null;
-void window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ran = "done"; });"""
+RUN = f"""window.ran = null;
+window.jupyterapp.shell.activateById({PANEL}.id);
+void window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => {{ window.ran = "done"; }});"""
 ERRORS = f"""{PANEL}.content.widgets.flatMap(c => c.model.type === "code" ? c.model.outputs.toJSON() : [])
   .filter(o => o.output_type === "error").map(o => o.ename + ": " + o.evalue)"""
 SHOWN = """[...document.querySelectorAll(".jp-OutputArea .jupyter-widgets")].map(w =>
@@ -57,7 +58,9 @@ def server(folder, tmp_path_factory):
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     subprocess.run([sys.executable, "notebooks/lab.py", str(folder)], cwd=ROOT, env=environment, check=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ENDLESS)]), folder / "endless.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
+    endless = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ENDLESS)], metadata=kernel)
+    nbformat.write(endless, folder / "endless.ipynb")
     settings = home / "JUPYTER_CONFIG_DIR" / "labconfig" / "default_setting_overrides.json"
     every_cell = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # drawn, wherever one looks
     settings.write_text(json.dumps(json.loads(settings.read_text()) | every_cell))

@@ -81,11 +81,12 @@ def players(sounds, sr=16000, like=None):
     """
     made, rms = [], lambda y: float(np.sqrt(np.mean(np.square(y, dtype=float))))
     for title, y in sounds.items():
-        gain = float(f"{rms(like) / rms(y):.0e}") if like is not None and np.any(y) else 1.0
-        if gain < 0.5:
-            title, y = f"{title} ({1 / gain:.0f} x quieter)", gain * y
-        elif gain > 2:
-            gain = min(gain, float(f"{1 / np.abs(y).max():.0e}"))  # a peak stays within full scale, or nearly
-            title, y = f"{title} ({gain:.0f} x louder)", gain * y
+        if like is not None and np.any(y):
+            gain = float(
+                f"{min(rms(like) / rms(y), 1 / np.abs(y).max()):.0e}"
+            )  # peaks stay within full scale, or nearly
+            if not 0.5 <= gain <= 2:
+                title += f" ({gain:.0f} x louder)" if gain > 1 else f" ({1 / gain:.0f} x quieter)"
+                y = gain * y
         made.append(player(y, sr, title))
     return Players(made)
