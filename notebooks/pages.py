@@ -143,7 +143,8 @@ def index(lessons):
             players.feed(output.get("data", {}).get("text/html", ""))
         what = notebook.cells[0].source.split("\n\n")[1].replace("\n", " ")
         also = f' <a href="{solutions}">Solutions</a>' if solutions else ""
-        rows.append(f'<li><a href="{address}">{html.escape(title(notebook))}</a><br>{html.escape(what)}{also}</li>')
+        what = Exporter().markdown2html(what).removeprefix("<p>").removesuffix("</p>\n")
+        rows.append(f'<li><a href="{address}">{html.escape(title(notebook))}</a><br>{what}{also}</li>')
     heard = f'<p>What you will have made by the end:</p><audio controls src="{players.found}"></audio>'
     body = f"<h1>{TITLE}</h1>{heard if players.found else ''}<ul class=lessons>{''.join(rows)}</ul>"
     return shell(TITLE, f"{body}<p>To run them yourself: <code>make lab</code>.</p>", [])

@@ -56,7 +56,7 @@ def colour_of(name, i=0):
 
 def line(name, i=0, n_points=2):
     """How to draw the `i`-th of several lines of so many points: each thinner than the last, so that all are seen."""
-    width, every = max(1.2, 3.4 - 0.35 * i), max(1, n_points // 8)
+    width, every = max(1.1, 2.7 - 0.25 * i), max(1, n_points // 8)
     marker = {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "markevery": (i % every, every)}
     return {"color": colour_of(name, i), "linestyle": LINES[i % len(LINES)], "linewidth": width, **marker}
 
