@@ -101,7 +101,8 @@ def with_pictures(notebook):
 
 def title(notebook):
     """Its first heading."""
-    return re.search(r"^# (.+)$", notebook.cells[0].source, re.M)[1]
+    found = re.search(r"^# (.+)$", notebook.cells[0].source, re.M)
+    return found[1] if found else "A notebook"
 
 
 def shell(heading, body, links):
@@ -141,7 +142,7 @@ def index(lessons):
     for address, solutions, notebook in lessons:
         for output in (o for cell in notebook.cells for o in cell.get("outputs", ())):
             players.feed(output.get("data", {}).get("text/html", ""))
-        what = notebook.cells[0].source.split("\n\n")[1].replace("\n", " ")
+        what = notebook.cells[0].source.partition("\n\n")[2].split("\n\n")[0]
         also = f' <a href="{solutions}">Solutions</a>' if solutions else ""
         what = Exporter().markdown2html(what).removeprefix("<p>").removesuffix("</p>\n")
         rows.append(f'<li><a href="{address}">{html.escape(title(notebook))}</a><br>{what}{also}</li>')

@@ -28,8 +28,9 @@ export_lock = threading.Lock()  # what makes pages was not written for threads
 
 
 def page(notebook):
-    """Where the page of a lesson, or of a lesson's solutions, goes."""
-    return BUILD / notebook.relative_to(FOLDER).with_suffix(".html")
+    """Where the page of a lesson, of a lesson's solutions or of any other notebook goes."""
+    inside = notebook.relative_to(FOLDER) if notebook.is_relative_to(FOLDER) else Path(notebook.name)
+    return BUILD / inside.with_suffix(".html")
 
 
 def title(lesson):
@@ -54,7 +55,6 @@ def lesson_page(lesson, notebook):
 
 def make_pages():
     """Make what pages are missing or old: of lessons as run, of solutions as stored; and the index."""
-    (BUILD / "solutions").mkdir(exist_ok=True)
     shown = [BUILD / lesson.name for lesson in LESSONS if (BUILD / lesson.name).exists()]
     executed = {ran.name: nbformat.read(ran, as_version=4) for ran in shown}
     for lesson in LESSONS:
@@ -131,7 +131,7 @@ def run(lesson, progress):
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         progress.end(name, f"failed: {error}")
         return False
-    nbformat.write(notebook, BUILD / lesson.name)
+    nbformat.write(notebook, page(lesson).with_suffix(".ipynb"))
     with export_lock:
         write_page(lesson_page(lesson, notebook), page(lesson))
     progress.end(name, f"done in {time.monotonic() - started:.0f} s: build/{page(lesson).name}")
@@ -142,7 +142,8 @@ def main(names):
     """Run the lessons named, or those out of date; returns the exit status."""
     lessons = [Path(name).resolve() for name in names] or out_of_date()
     lessons.sort(key=lambda lesson: len(nbformat.read(lesson, as_version=4).cells), reverse=True)  # the longest first
-    (BUILD / "audio").mkdir(parents=True, exist_ok=True)
+    for folder in ("audio", "solutions"):
+        (BUILD / folder).mkdir(parents=True, exist_ok=True)
     n_at_once, progress = at_once(), Progress(len(lessons))
     if n_at_once > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core each

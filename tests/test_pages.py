@@ -44,6 +44,7 @@ def build(tmp_path_factory):
     """The pages of all stored notebooks, as `make` would make them."""
     run = module("run")
     run.BUILD = tmp_path_factory.mktemp("build")
+    (run.BUILD / "solutions").mkdir()
     for lesson in run.LESSONS:
         (run.BUILD / lesson.name).write_bytes(lesson.read_bytes())
     run.make_pages()
