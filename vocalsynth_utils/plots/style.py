@@ -63,7 +63,7 @@ def line(name, i=0, n_points=2):
 
 def describe(figure):
     """What a figure shows, in words, from its titles, axes and lines: for those who cannot see it."""
-    return ". ".join(filter(None, map(_describe_axes, figure.axes))) or "A drawing"
+    return ". ".join(dict.fromkeys(filter(None, map(_describe_axes, figure.axes)))) or "A drawing"
 
 
 def _describe_axes(ax):
