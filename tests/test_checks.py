@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_pages import NOTEBOOKS, module
 
-LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+LESSONS = sorted(NOTEBOOKS.glob("0[1-7]_*.ipynb"))  # 08 is all doing
 checks = module("checks")
 sigma = lambda z: 1 / (1 + np.exp(-z))
 

@@ -95,7 +95,7 @@ def test_the_index_leads_to_every_page_and_plays(browser, build):
     look_at(browser, build / "index.html")
     links = browser.js("[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))")
     pages = {str(p.relative_to(build)) for p in build.rglob("*.html")} - {"index.html"}
-    assert set(links) == pages and len(browser.js(PLAYERS)) == 1
+    assert {link for link in links if "//" not in link} == pages and len(browser.js(PLAYERS)) == 1
 
 
 def test_equations_hold_nothing_of_tex():

@@ -75,7 +75,8 @@ def _describe_axes(ax):
     for handle, label in zip(*ax.get_legend_handles_labels()):
         values = np.asarray(handle.get_ydata() if hasattr(handle, "get_ydata") else (), float)
         values = values[np.isfinite(values)]
-        said.append(f"{label} from {values[0]:.2g} to {values[-1]:.2g}" if len(values) > 2 else label)
+        first, *_, last = [float(f"{value:.2g}") for value in values] if len(values) > 2 else ("", "")
+        said.append(f"{label} from {first:g} to {last:g}" if len(values) > 2 else label)
     notes = [text.get_text() for text in ax.texts if not (x or y)]
     said += list(dict.fromkeys(note for note in notes if "$" not in note))
     return "; ".join(" ".join(part.split()) for part in said if part)
