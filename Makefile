@@ -1,7 +1,7 @@
 # make            set up, sing, run every notebook on the built-in voice, results under build/
 # make hear       ten seconds from the voice that ships: another song each time
 # make help       this list
-# make lab        open the notebooks in JupyterLab
+# make lab        open copies of the notebooks in JupyterLab, in lab/: yours to change, never overwritten
 # make student    a copy to hand out, without outputs and solutions, in build/student
 # make check      lint and the fast tests: a minute
 # make test       all tests but the long ones, and the lessons' own check
@@ -41,7 +41,7 @@ LINTED    := setup.py vocalsynth_utils tests data notebooks docs
 all: $(READY) $(ZIG) $(EARS_READY) | build/audio/hello.wav data/voice.wav
 	@$(BIN)/python notebooks/run.py
 	@echo
-	@echo "Done. Open build/*.html in a browser to read and listen; the generated audio is in build/audio/:"
+	@echo "Done. Open build/index.html in a browser to read and listen; the generated audio is in build/audio/:"
 	@ls build/audio/*.wav 2>/dev/null | sed 's/^/  /' || true
 	@echo "To run the notebooks yourself: make lab"
 
@@ -204,7 +204,8 @@ test-all:
 	done; [ -z "$$failed" ] || { echo "[test-all] failed:$$failed" >&2; exit 1; }
 
 lab: $(READY) $(ZIG) $(EARS_READY) | data/voice.wav
-	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(LAB_FLAGS)
+	@$(BIN)/python notebooks/lab.py
+	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. --LabApp.default_url=/lab/tree/lab/01_preprocessing.ipynb $(LAB_FLAGS)
 
 student: $(READY)
 	@$(BIN)/python notebooks/student.py

@@ -634,3 +634,18 @@ def test_seconds_are_heard_where_they_are_not_40_db_below_the_loud_ones():
     y = 0.3 * rng.choice([-1.0, 1.0], 8 * 16000) * np.repeat(10 ** (levels / 20), 16000)
     assert audio.heard(y, 16000).tolist() == (levels > -40).tolist()
     assert audio.heard(np.zeros(32000), 16000).all()
+
+
+def test_players_side_by_side_are_brought_near_a_voices_level_and_say_so():
+    y = voice(16000)
+    grid = audio.players({"itself": y, "faint": 0.01 * y, "loud": 3 * y, "nothing": 0 * y}, like=y)
+    levels = [np.sqrt(np.mean(decode(sound)[0] ** 2)) for sound in grid.sounds[:3]]
+    assert np.allclose(levels, np.sqrt(np.mean(y**2)), rtol=0.15)
+    assert [sound.title for sound in grid.sounds][1:] == [
+        "faint (100 x louder)",
+        "loud (3 x quieter)",
+        "nothing (silent)",
+    ]
+    assert repr(grid).startswith("<Players: itself; faint") and grid._repr_html_().count("<audio") == 4
+    peak = np.eye(1, 16000)[0]  # as quiet as one sample at full scale is: louder it would clip
+    assert audio.players({"click": peak}, like=y).sounds[0].title == "click"

@@ -140,7 +140,7 @@ def test_make_lab_serves_on_loopback_alone_and_to_those_who_have_the_token(tmp_p
     )
     try:
         for line in server.stderr:
-            found = re.search(rf"(http://127\.0\.0\.1:{port})/lab\?token=(\w+)", line)
+            found = re.search(rf"(http://127\.0\.0\.1:{port})/lab\S*\?token=(\w+)", line)
             if found:
                 break
         address, token = found.groups()

@@ -1,5 +1,7 @@
 """Figures: what is drawn is what was given, on axes with units."""
 
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pytest
@@ -260,3 +262,37 @@ def test_a_sweeps_table_and_curves_are_read_by_setting_and_drawn(tmp_path):
     assert np.allclose(curves["b"][0]["valid_loss"], [0.2, 0.4, 0.6])
     ax = plots.learning_curves(curves, "valid_loss")
     assert len(ax.lines) == 3 and np.allclose(ax.lines[0].get_ydata(), [0.2, 0.4, 0.6])
+
+
+def test_a_figure_says_in_words_what_it_shows():
+    ax = plots.learning_curve(rows([0.02, 0.012, 0.015]), 0.01, {"mean": 1.0}, title="a run")
+    words = plots.describe(ax.figure)
+    assert words.startswith("a run; loss / variance against epoch; train from 1.8 to 1.3; valid from 2 to 1.5")
+    assert "best valid 1.200 at epoch 2" in words and "mean 1.000" in words
+    assert "rows: a, b, c" in plots.describe(plots.dots(SETTINGS).figure)
+    assert "layer 1: 3 units" in plots.describe(plots.unrolled_network((3,)).figure)
+
+
+def test_no_line_of_several_looks_like_another_or_covers_it():
+    from vocalsynth_utils.plots.style import line
+
+    looks = [line("any", i, 40) for i in range(8)]
+    assert len({(str(look["linestyle"]), look["marker"], look["color"]) for look in looks}) == 8
+    assert len({str(look["linestyle"]) for look in looks}) == len({look["color"] for look in looks}) == 8
+    widths = [look["linewidth"] for look in looks]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_figures_in_a_notebook_carry_their_words(tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    cell = new_code_cell(
+        "import matplotlib.pyplot as plt\nimport numpy as np\nfrom vocalsynth_utils import plots\n"
+        "plots.waveform(np.zeros(100), title='silence')\nplt.show()"
+    )
+    NotebookClient(new_notebook(cells=[cell]), resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert shown.metadata["image/png"]["alt"] == "silence; amplitude (full scale) against time (s)"

@@ -3,11 +3,12 @@
 import threading
 import time
 
+import ipywidgets
 import numpy as np
 import pytest
 
 from vocalsynth_utils import audio, evaluation
-from vocalsynth_utils.plots.widgets import Chooser, Dashboard, FrameExplorer, Listening, TemperatureSlider, png
+from vocalsynth_utils.plots.widgets import Chooser, Dashboard, FrameExplorer, Listening, SoundSlider, show
 from vocalsynth_utils.preprocessing import frame, sequences
 
 PNG = b"\x89PNG"
@@ -36,15 +37,15 @@ def test_explorer_refuses_what_is_not_sequences():
         FrameExplorer(np.zeros((4, 100), np.float32))
 
 
-def test_temperature_slider_plays_the_sound_it_stands_at():
+def test_sound_slider_plays_the_sound_it_stands_at():
     sounds = {t: np.random.default_rng(0).normal(0, t / 10, 4000).astype(np.float32) for t in (0.6, 1.0)}
-    slider = TemperatureSlider(sounds)
+    slider = SoundSlider(sounds, 1.0)
     at_one = slider._sound.value
     assert "temperature 1" in at_one and "audio/mpeg" in at_one
-    slider.temperature.value = 0.6
-    assert slider._sound.value != at_one and repr(slider) == "<TemperatureSlider of 2 sounds>"
+    slider.choice.value = 0.6
+    assert slider._sound.value != at_one and repr(slider) == "<SoundSlider of 2 sounds>"
     with pytest.raises(ValueError, match="value=2"):
-        TemperatureSlider(sounds, 2)
+        SoundSlider(sounds, 2)
 
 
 def test_dashboard_runs_to_the_end_and_shows_the_curve():
@@ -131,7 +132,9 @@ def test_figures_for_widgets_leave_pyplot_alone():
     import matplotlib.pyplot as plt
 
     plt.close("all")
-    assert png(lambda figure: figure.add_subplot().plot([1, 2]), (2, 1)).startswith(PNG)
+    image = ipywidgets.Image()
+    show(image, lambda figure: figure.add_subplot(xlabel="time (s)").plot([1, 2]), (2, 1))
+    assert bytes(image.value).startswith(PNG) and image.tooltip == "time (s)"
     assert plt.get_fignums() == []
 
 

@@ -13,16 +13,18 @@ import nbformat
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CELLS = "03-01", "03-08", "03-32"  # imports and recipe; data and network; the loop
+CELLS = "03-01", "03-x1", "03-08", "03-32"  # imports and recipe; recording; data; the loop
 
 
 def main():
     os.chdir(ROOT / "notebooks")
+    sys.path.insert(0, ".")
     cells = {cell.id: cell.source for cell in nbformat.read("03_gpu_training.ipynb", as_version=4).cells}
     space = {}
     with contextlib.redirect_stdout(sys.stderr):
         for name in CELLS:
             exec(cells[name], space)
+        exec(cells["03-34"].partition("first =")[0], space)  # the parameters it begins with
         losses = space["torch_losses"](space["recipe"], space["data"], space["initial"])
     print(json.dumps({"torch": torch.__version__, "recipe": space["recipe"].name, "losses": losses}, indent=1))
 

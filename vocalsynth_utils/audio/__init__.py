@@ -8,14 +8,14 @@ from .signal import TRACE, AudioError, from_int16, joined, level, levelled, limi
 from .silence import check_heard, heard
 from .writing import check_place, wav_length, write, writer
 
-__all__ = ["TRACE", "AudioError", "Player", "Recording", "check_heard", "check_place", "from_int16", "level"]
-__all__ += ["heard", "joined", "levelled", "limited", "open_recording", "player", "read", "to_int16", "to_mp3"]
+__all__ = ["TRACE", "AudioError", "Player", "Players", "Recording", "check_heard", "check_place", "from_int16", "heard"]
+__all__ += ["joined", "level", "levelled", "limited", "open_recording", "player", "players", "read", "to_int16", "to_mp3"]
 __all__ += ["wav_length", "write", "writer"]
 
 
 def __getattr__(name):
-    if name not in ("Player", "player", "to_mp3"):
+    if name not in ("Player", "Players", "player", "players", "to_mp3"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import players  # loads IPython, which only a notebook needs
+    from . import playing  # loads IPython, which only a notebook needs
 
-    return getattr(players, name)
+    return getattr(playing, name)

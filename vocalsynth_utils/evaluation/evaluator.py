@@ -184,7 +184,7 @@ def ceilings(ref, heldout, other=None, seed=0):
     """Figures of plain failures, made from the held-out voice (n_samples,), as `evaluate` names them: dict of floats.
 
     ``shuffled``: snippets of 50 ms, and what lies beyond is worse than confetti; ``other``: another speaker
-    (n_samples,), where one is given; of ``white`` noise and ``silence`` the Frechet distance alone.
+    (n_samples,), where one is given; of ``white`` noise and ``silence`` the Fréchet distance alone.
     """
     rng = np.random.default_rng(seed)
     failures = {"shuffled": shuffled(heldout, ref.sr, rng)} | ({} if other is None else {"other": other})

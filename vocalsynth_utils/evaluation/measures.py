@@ -10,7 +10,7 @@ from .descriptors import DB, FRAME_HOP, N_MFCC, WINDOW_HOP, WINDOW_SECONDS
 QUANTILES = (0.005, 0.995)  # of the training voice: the ends of its acceptance region
 MARGIN = (3.0, 3.0, 0.0, 0.0)  # dB beyond them allowed to level and flatness
 DEAD_SECONDS = 2.0  # outside the region for longer, the voice has died
-PART_SECONDS = 120.0  # Frechet distance is also taken of each part this long
+PART_SECONDS = 120.0  # Fréchet distance is also taken of each part this long
 PITCH_STEP = 3  # rows of 5 ms between which the melody's steps are measured
 MAX_PITCH_STEP = np.log(2) / 2  # larger ones are the pitch tracker's octave jumps
 SEGMENT_SECONDS = 0.5  # of a segment that is searched for in the training voice
@@ -59,9 +59,9 @@ def survival(inside, seconds):
 
 
 def frechet(reference, generated):
-    """Frechet distance between two clouds of points (n, d), each taken as a Gaussian, or given as one.
+    """Fréchet distance between two clouds of points (n, d), each taken as a Gaussian, or given as one.
 
-    |m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)), after D. Dowson, B. Landau, "The Frechet distance between
+    |m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)), after D. Dowson, B. Landau, "The Fréchet distance between
     multivariate normal distributions", J. Multivariate Analysis 12 (1982).
     """
     (m1, c1), (m2, c2) = (x if isinstance(x, Gaussian) else Gaussian.of(x) for x in (reference, generated))
@@ -72,7 +72,7 @@ def frechet(reference, generated):
 
 
 def frechet_parts(reference, generated):
-    """Frechet distances of each whole 120 s of a signal (n_frames, d), or of one shorter; their slope is drift."""
+    """Fréchet distances of each whole 120 s of a signal (n_frames, d), or of one shorter; their slope is drift."""
     n = round(PART_SECONDS / FRAME_HOP)
     parts = [generated[i : i + n] for i in range(0, len(generated), n)]
     parts = [part for part in parts if len(part) > 0.99 * n] or [generated]

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from .style import BASELINES, COLOURS, DASHED, INK, colour_of, dress, legend, new_axes
+from .style import COLOURS, DASHED, INK, colour_of, dress, legend, line, new_axes
 
 
 def learning_curve(rows, variance=1.0, baselines=None, ax=None, title=None):
@@ -20,9 +20,8 @@ def learning_curve(rows, variance=1.0, baselines=None, ax=None, title=None):
     ax, baselines = new_axes(ax, (9, 3.6)), baselines or {}
     epochs = np.array([r["epoch"] for r in rows], dtype=float)
     losses = {k: np.array([r[f"{k}_loss"] for r in rows], dtype=float) / variance for k in ("train", "valid")}
-    few = "." if len(rows) < 3 else None
-    for name, loss in losses.items():
-        ax.plot(epochs, loss, color=COLOURS[name], linewidth=1.6, label=name, marker=few)
+    for i, (name, loss) in enumerate(losses.items()):
+        ax.plot(epochs, loss, **{**line(name, i, len(rows)), "linestyle": "-"}, label=name)
     valid = losses["valid"]
     if np.isfinite(valid).any():
         best = int(np.nanargmin(valid))
@@ -60,8 +59,7 @@ def error_in_frame(errors, sr=16000, ax=None, title=None):
         if error.ndim != 1 or not len(error):
             raise ValueError(f"errors[{name!r}] has shape {error.shape}; it must be (frame_length,)")
         ms = 1000 * (np.arange(len(error)) + 0.5) / sr
-        style = "--" if name in BASELINES else "-"
-        ax.plot(ms, error, color=colour_of(name, i), linewidth=1.5, linestyle=style, label=name)
+        ax.plot(ms, error, **line(name, i, len(ms)), label=name)
     ax.axhline(1, color=INK, **DASHED, label=None if "mean" in errors else "mean")
     ax.set(xlim=(0, None), ylim=(0, None))
     legend(ax, loc="lower right")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from ..preprocessing import frame
-from .style import COLOURS, CYCLE, INK, colour_of, dress, new_axes
+from .style import COLOURS, INK, dress, line, new_axes
 
 
 def continuation(primer, generated, truth=None, ax=None, title=None):
@@ -37,7 +37,7 @@ def levels(signals, sr=16000, frame_length=2000, ax=None, title=None):
         frames = frame(np.asarray(y, dtype=float), frame_length)  # (n_frames, frame_length)
         level = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-10)
         seconds = (np.arange(len(level)) + 0.5) * frame_length / sr
-        ax.plot(seconds, level, color=colour_of(name, i), linewidth=1.6, label=name)
+        ax.plot(seconds, level, **line(name, i, len(level)), label=name)
     ax.set_xlim(left=0)
     return dress(ax, "time (s)", "level (dB)", title, beside=True)
 
@@ -58,7 +58,7 @@ def survival(seconds, total, ax=None, title=None):
         fallen = times[times < total]
         share = 100 * (1 - np.arange(len(fallen) + 1) / len(times))
         t, share = np.concatenate([[0], fallen, [total]]), np.append(share, share[-1])
-        ax.step(t, share, where="post", color=colour_of(name, i), linewidth=2, label=name)
+        ax.step(t, share, where="post", **line(name, i), label=name)
     ax.set(xlim=(0, total), ylim=(-3, 105))
     return dress(ax, "time generated (s)", "still voice-like (%)", title, beside=True)
 
@@ -74,8 +74,7 @@ def order(curves, voice, ax=None, title=None):
     ax = new_axes(ax, (9, 3.4))
     for i, (name, points) in enumerate(curves.items()):
         perplexity, repeated = np.array([point[:2] for point in points.values()]).T
-        style = {"color": CYCLE[(i + 1) % len(CYCLE)], "marker": "os^D"[i % 4]}
-        ax.plot(repeated, perplexity, linewidth=1.6, label=name, **style)
+        ax.plot(repeated, perplexity, **line(name, i + 1), label=name)
         for temperature, x, y in zip(points, repeated, perplexity):
             ax.annotate(f"{temperature:g}", (x, y), (5, 5), textcoords="offset points", fontsize=8.5, color=INK)
     ax.plot(voice[1], voice[0], "*", color=COLOURS["reference"], markersize=15, label="the voice itself", zorder=5)

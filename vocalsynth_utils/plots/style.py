@@ -1,11 +1,18 @@
-"""The one look of every figure: colours by role, and how axes are made and dressed."""
+"""The one look of every figure: colours by role, lines that cannot hide each other; and a figure's words."""
+
+import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
 
-COLOURS = {"reference": "#6b7280", "generated": "#e8710a", "train": "#2563c9", "valid": "#d1352b", "test": "#7c3aed"}
-BASELINES = {"mean": "#111827", "repeat": "#9a7b4f", "linear": "#2f855a", "neighbour": "#8b5cf6", "optimum": "#0e7490"}
+# eight colours that readers of every kind of colour vision tell apart: M. Okabe, K. Ito, "Color Universal Design", 2008
+COLOURS = {"reference": "#6b7280", "generated": "#e69f00", "train": "#0072b2", "valid": "#d55e00", "test": "#cc79a7"}
+BASELINES = {"mean": "#111827", "repeat": "#cc79a7", "linear": "#009e73", "neighbour": "#56b4e9", "optimum": "#0072b2"}
 INK, FAINT = "#374151", "#e5e7eb"
-CYCLE = ("#6b7280", "#e8710a", "#2563c9", "#d1352b", "#2f855a", "#7c3aed", "#0e7490", "#9a7b4f")
+CYCLE = ("#6b7280", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#111827")
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
+MARKERS = "os^Dv*Px"
 DASHED = {"linestyle": "--", "linewidth": 1.1}  # levels to compare with
 
 
@@ -45,3 +52,42 @@ def legend(ax, **options):
 def colour_of(name, i=0):
     """The colour of a role or a baseline, or the `i`-th of the cycle for another name."""
     return COLOURS.get(name) or BASELINES.get(name) or CYCLE[i % len(CYCLE)]
+
+
+def line(name, i=0, n_points=2):
+    """How to draw the `i`-th of several lines of so many points: each thinner than the last, so that all are seen."""
+    width, every = max(1.1, 2.7 - 0.25 * i), max(1, n_points // 8)
+    marker = {"marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "markevery": (i % every, every)}
+    return {"color": colour_of(name, i), "linestyle": LINES[i % len(LINES)], "linewidth": width, **marker}
+
+
+def describe(figure):
+    """What a figure shows, in words, from its titles, axes and lines: for those who cannot see it."""
+    return ". ".join(dict.fromkeys(filter(None, map(_describe_axes, figure.axes)))) or "A drawing"
+
+
+def _describe_axes(ax):
+    """Title, what is against what, the rows by name, and each line from its first value to its last."""
+    x, y = ax.get_xlabel(), ax.get_ylabel()
+    rows = [text.get_text() for text in ax.get_yticklabels()]
+    said = [ax.get_title("left") or ax.get_title(), f"{y} against {x}" if x and y else x or y]
+    said += ["rows: " + ", ".join(rows)] if any(row[:1].isalpha() for row in rows) else []
+    for handle, label in zip(*ax.get_legend_handles_labels()):
+        values = np.asarray(handle.get_ydata() if hasattr(handle, "get_ydata") else (), float)
+        values = values[np.isfinite(values)]
+        first, *_, last = [float(f"{value:.2g}") for value in values] if len(values) > 2 else ("", "")
+        said.append(f"{label} from {first:g} to {last:g}" if len(values) > 2 else label)
+    notes = [text.get_text() for text in ax.texts if not (x or y)]
+    said += list(dict.fromkeys(note for note in notes if "$" not in note))
+    return "; ".join(" ".join(part.split()) for part in said if part)
+
+
+def _tell_notebooks():
+    """Figures shown in a notebook carry their description, as the alternative text of the stored image."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        described = lambda figure: ({}, {"image/png": {"alt": describe(figure)}})
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, described)
+
+
+_tell_notebooks()

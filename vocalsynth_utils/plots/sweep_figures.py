@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import COLOURS, DASHED, INK, colour_of, dress, new_axes
+from .style import COLOURS, DASHED, INK, dress, line, new_axes
 
 
 def dots(values, recorded=None, baseline=None, ax=None, title=None, label="squared error / variance, valid part"):
@@ -64,7 +64,7 @@ def _rows(ax, values, colour, label=None):
 
 
 def learning_curves(curves, loss="train_loss", ax=None, title=None):
-    """Loss, "train_loss" or "valid_loss", over epochs, one colour for each setting, one line for each seed.
+    """Loss, "train_loss" or "valid_loss", over epochs, one kind of line for each setting, one line for each seed.
 
     `curves` is a dict of lists of dict, from `sweeps.read_curves`.
     """
@@ -72,5 +72,5 @@ def learning_curves(curves, loss="train_loss", ax=None, title=None):
     for i, (name, seeds) in enumerate(curves.items()):
         for k, curve in enumerate(seeds):
             first = {"label": name} if k == 0 else {"alpha": 0.55}
-            ax.plot(curve["epoch"], curve[loss], color=colour_of(name, i + 1), linewidth=1.5, **first)
+            ax.plot(curve["epoch"], curve[loss], **line(name, i, len(curve["epoch"])), **first)
     return dress(ax, "epoch", f"{loss.split('_')[0]} loss / variance", title, beside=True)

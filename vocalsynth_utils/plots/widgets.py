@@ -1,5 +1,5 @@
-"""Things to play with in a notebook: a frame explorer, a slider of temperature, a training dashboard, a chooser of ways
-to go on, a blind test.
+"""Things to play with in a notebook: a frame explorer, a slider over sounds, a training dashboard, a chooser of ways to
+go on, a blind test.
 
 Figures are drawn without pyplot, which belongs to the notebook's own thread, and reach the page as PNG images.
 What a widget shows by default is also a plain figure: `plots.frame_view`, `plots.learning_curve`; what its buttons do,
@@ -19,21 +19,23 @@ from .. import audio
 from ..audio import player
 from .curves import learning_curve
 from .diagrams import frame_view
+from .style import describe
 
 REDRAW_SECONDS = 0.5
 
 
-def png(draw, size):
-    """A figure as PNG bytes: ``draw(figure)`` draws it, `size` is in inches."""
+def show(image, draw, size):
+    """Put a figure into an Image widget, with its description: ``draw(figure)`` draws it, `size` is in inches."""
     figure, out = Figure(figsize=size, layout="constrained", dpi=90), io.BytesIO()
     draw(figure)
     figure.savefig(out, format="png")
-    return out.getvalue()
+    image.value, image.tooltip = out.getvalue(), describe(figure)
+    image.layout.display = None
 
 
 def _image():
-    """A place for a figure, no wider than the page."""
-    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+    """A place for a figure, no wider than the page, and hidden while there is none."""
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", display="none"))
 
 
 def _slider(description, n):
@@ -50,9 +52,11 @@ class FrameExplorer(ipywidgets.VBox):
 
     def __init__(self, X, sr=16000):
         self._X, self._sr = X, sr
-        self._picture, self._sound = _image(), ipywidgets.HTML()
+        self._picture, self._sound, self._frame = _image(), ipywidgets.HTML(), ipywidgets.HTML()
         self.sequence, self.step = _slider("sequence", len(X)), _slider("frame", X.shape[1] if X.ndim == 3 else 1)
-        super().__init__([self.sequence, self.step, self._picture, self._sound])
+        self._line = ipywidgets.HTML()
+        sounds = ipywidgets.HBox([self._sound, self._frame], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        super().__init__([self.sequence, self.step, self._line, self._picture, sounds])
         self.sequence.observe(lambda change: (self._look(), self._listen()), names="value")
         self.step.observe(lambda change: self._look(), names="value")
         self._look()
@@ -62,10 +66,14 @@ class FrameExplorer(ipywidgets.VBox):
         return f"<FrameExplorer of {len(self._X)} sequences>"
 
     def _look(self):
-        """Show the chosen frame."""
-        chosen = self._X, self.sequence.value, self.step.value, self._sr
-        draw = lambda figure: frame_view(*chosen, figure.subplot_mosaic("ss;fp").values())
-        self._picture.value = png(draw, (9, 4))
+        """Show the chosen frame, and let it be heard alone."""
+        i, step = self.sequence.value, self.step.value
+        self._line.value = f"drawing frame {step} of sequence {i} ..."
+        draw = lambda figure: frame_view(self._X, i, step, self._sr, figure.subplot_mosaic("ss;fp").values())
+        show(self._picture, draw, (9, 4))
+        again = np.tile(self._X[i, step], 8)
+        self._frame.value = player(again, self._sr, f"frame {step} alone, eight times")._repr_html_()
+        self._line.value = ""
 
     def _listen(self):
         """A player for the chosen sequence, its first minute at most."""
@@ -74,28 +82,30 @@ class FrameExplorer(ipywidgets.VBox):
         self._sound.value = player(y, self._sr, f"sequence {i}, {len(y) / self._sr:.1f} s")._repr_html_()
 
 
-class TemperatureSlider(ipywidgets.VBox):
+class SoundSlider(ipywidgets.VBox):
     """A slider over sounds that were made beforehand, with a player of the one it stands at.
 
-    `sounds` is a dict of float arrays of shape (n_samples,), full scale 1, by temperature; at first it is at `value`.
+    `sounds` is a dict of float arrays of shape (n_samples,), full scale 1, by what `description` says that they differ
+    in; at first it is at `value`.
     """
 
-    def __init__(self, sounds, value=1.0, sr=16000):
+    def __init__(self, sounds, value, description="temperature", sr=16000):
         if value not in sounds:
-            raise ValueError(f"value={value} is none of the temperatures {list(sounds)}")
+            raise ValueError(f"value={value} is none of {list(sounds)}; choose one of the sounds")
         self._sounds, self._sr, self._sound = sounds, sr, ipywidgets.HTML()
-        self.temperature = ipywidgets.SelectionSlider(options=list(sounds), value=value, description="temperature")
-        super().__init__([self.temperature, self._sound])
-        self.temperature.observe(lambda change: self._listen(), names="value")
+        options = {"options": list(sounds), "value": value, "description": description}
+        self.choice = ipywidgets.SelectionSlider(**options, layout=ipywidgets.Layout(width="24em"))
+        super().__init__([self.choice, self._sound])
+        self.choice.observe(lambda change: self._listen(), names="value")
         self._listen()
 
     def __repr__(self):
-        return f"<TemperatureSlider of {len(self._sounds)} sounds>"
+        return f"<SoundSlider of {len(self._sounds)} sounds>"
 
     def _listen(self):
         """A player for the chosen sound."""
-        value = self.temperature.value
-        self._sound.value = player(self._sounds[value], self._sr, f"temperature {value:g}")._repr_html_()
+        value = self.choice.value
+        self._sound.value = player(self._sounds[value], self._sr, f"{self.choice.description} {value}")._repr_html_()
 
 
 class Dashboard(ipywidgets.VBox):
@@ -189,6 +199,8 @@ class Dashboard(ipywidgets.VBox):
     def _on_batch(self, done, n_batches):
         """Progress within an epoch."""
         self._progress.value = len(self.rows) + min(1.0, done / max(n_batches, 1))
+        if not self.rows:
+            self._line.value = f"epoch 1 of {self._n_epochs}"
 
     def _time_left(self):
         """From the mean duration of the last epochs, as text."""
@@ -205,7 +217,7 @@ class Dashboard(ipywidgets.VBox):
         if self.rows:
             losses = self.rows, self._variance, self._baselines
             draw = lambda figure: learning_curve(*losses, figure.add_subplot()).set_ylabel(self._label)
-            self._curve.value = png(draw, (9, 3.4))
+            show(self._curve, draw, (9, 3.4))
         self._drawn = time.monotonic()
 
 

@@ -12,7 +12,7 @@ from .. import runs, storage
 from ..plots.style import BASELINES, COLOURS, CYCLE, INK, dress, legend
 
 SCORE = "valid_error_over_variance"
-SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
+SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Fréchet distance"}
 MEASURED = ("survival_s", "ok", "fd", "fd_codec")  # taken over from evaluate.json
 CURVES = ("epoch", "train_loss", "valid_loss")
 LAST = ("run", "reason")  # columns

@@ -54,3 +54,37 @@ def player(y, sr=16000, title=None):
     sound.mimetype = "audio/mpeg"  # Audio claims audio/wav for any bytes
     sound.title = title if title is None or np.any(y) else f"{title} (silent)"
     return sound
+
+
+class Players:
+    """Several players side by side; `sounds` is a list of `Player`."""
+
+    def __init__(self, sounds):
+        self.sounds = sounds
+
+    def _repr_html_(self):
+        grid = (
+            "display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0 1rem; align-items: end"
+        )
+        return f'<div style="{grid}">' + "".join(f"<div>{s._repr_html_()}</div>" for s in self.sounds) + "</div>"
+
+    def __repr__(self):
+        return f"<Players: {'; '.join(str(sound.title) for sound in self.sounds)}>"
+
+
+def players(sounds, sr=16000, like=None):
+    """A grid of `player`s; `sounds` is a dict of float arrays of shape (n_samples,) by title.
+
+    Beside a signal `like`, what is over twice as loud or quiet is brought near its level, and its title says so.
+    """
+    made, rms = [], lambda y: float(np.sqrt(np.mean(np.square(y, dtype=float))))
+    for title, y in sounds.items():
+        if like is not None and np.any(y):
+            gain = float(
+                f"{min(rms(like) / rms(y), 1 / np.abs(y).max()):.0e}"
+            )  # peaks stay within full scale, or nearly
+            if not 0.5 <= gain <= 2:
+                title += f" ({gain:.0f} x louder)" if gain > 1 else f" ({1 / gain:.0f} x quieter)"
+                y = gain * y
+        made.append(player(y, sr, title))
+    return Players(made)
