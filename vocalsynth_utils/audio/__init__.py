@@ -8,9 +8,9 @@ from .signal import TRACE, AudioError, from_int16, joined, level, levelled, limi
 from .silence import check_heard, heard
 from .writing import check_place, wav_length, write, writer
 
-__all__ = ["TRACE", "AudioError", "Player", "Players", "Recording", "check_heard", "check_place", "from_int16", "heard"]
-__all__ += ["joined", "level", "levelled", "limited", "open_recording", "player", "players", "read", "to_int16", "to_mp3"]
-__all__ += ["wav_length", "write", "writer"]
+__all__ = ["TRACE", "AudioError", "Player", "Players", "Recording", "check_heard", "check_place", "from_int16"]
+__all__ += ["heard", "joined", "level", "levelled", "limited", "open_recording", "player", "players", "read"]
+__all__ += ["to_int16", "to_mp3", "wav_length", "write", "writer"]
 
 
 def __getattr__(name):

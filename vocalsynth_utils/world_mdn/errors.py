@@ -1,8 +1,8 @@
 """Random numbers that go together as a network's own errors do: `Draws`.
 
-A Gaussian for each number of a frame says how far each may be from what is expected.  It does not say that neighbours in
-frequency err together, nor that what was too loud in one frame is so in the next.  Drawn apart they are a hiss that no
-voice has, so they are drawn with the covariance of the errors on held-out voice, and persist as those do.
+A Gaussian for each number of a frame says how far each may be from what is expected.  It does not say that neighbours
+in frequency err together, nor that what was too loud in one frame is so in the next.  Drawn apart they are a hiss that
+no voice has, so they are drawn with the covariance of the errors on held-out voice, and persist as those do.
 """
 
 import numpy as np
