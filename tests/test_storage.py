@@ -12,7 +12,7 @@ import pytest
 
 from vocalsynth_utils import audio, dataset, storage, synthetic, training
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.storage import limits
+from vocalsynth_utils.storage import memory
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_the_tightest_control_group_tells_what_the_container_leaves(monkeypatch,
         f"{root}/{use}": ["800"],
     }
     monkeypatch.setattr(limits, "_lines", lambda path: files.get(str(path), []))
-    assert limits._container() == 1000 - 700 + 50
+    assert memory._container() == 1000 - 700 + 50
 
 
 @pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])
@@ -233,6 +233,6 @@ def test_a_limit_of_the_process_itself_is_seen(name):
     before = resource.getrlimit(limit)
     try:
         resource.setrlimit(limit, (room, before[1]))
-        assert room - 1e12 < limits._own_limit() < room - 1e7
+        assert room - 1e12 < memory._own_limit() < room - 1e7
     finally:
         resource.setrlimit(limit, before)

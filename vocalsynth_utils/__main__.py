@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from . import benchmark
+from . import benchmark, storage
 from . import recipes as named
 
 
@@ -201,6 +201,10 @@ def _path(text):
     """A command-line path: anything but nothing."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path names no file; leave the option out, or name one")
+    try:
+        storage.check_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import features, preprocessing, storage
 from ..recipes import Recipe
-from ..storage import atomic, link, remove_unfinished, sync_folder
+from ..storage import atomic, limits, link, remove_unfinished, sync_folder
 from . import checkpoints
 
 LOG = "log."  # what a checkpoint's names of log columns begin with
@@ -71,12 +71,16 @@ class Run(NamedTuple):
             raise ValueError(f"{what}; name that by --data, or start another run")
 
     def log(self):
-        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
+        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole.
+
+        ValueError where it holds more rows or columns than any run has.
+        """
         try:
-            text = storage.read_bytes(self.folder / "log.csv").decode(errors="replace")
+            text = storage.read_bytes(self.folder / "log.csv", limits.MOST_LOG).decode(errors="replace")
         except FileNotFoundError:
             return []
-        rows = []
+        header, where, rows = text.partition("\n")[0], f"{self.folder / 'log.csv'}", []
+        _check_log(text.count("\n") - 1, header.count(",") + 1, where)
         with contextlib.suppress(csv.Error, TypeError, ValueError):
             for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
                 rows.append({name: _number(value) for name, value in row.items()})
@@ -236,8 +240,15 @@ def _checked_data(data, recipe):
 def logged(arrays):
     """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
     found = {name: array for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1}
+    _check_log(max(map(len, found.values()), default=0), len(found), "the checkpoint's log")
     columns = {name[len(LOG) :]: array.tolist() for name, array in found.items()}
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+def _check_log(n_epochs, n_columns, where):
+    """ValueError where a log is larger than any run's."""
+    storage.check_most(n_epochs, limits.MOST_EPOCHS, "epochs", where)
+    storage.check_most(n_columns, limits.MOST_COLUMNS, "columns", where)
 
 
 @contextlib.contextmanager

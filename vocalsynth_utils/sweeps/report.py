@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import runs, storage
 from ..plots.style import BASELINES, COLOURS, CYCLE, INK, dress, legend
+from ..storage import limits
 
 SCORE = "valid_error_over_variance"
 SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Frechet distance"}
@@ -60,7 +61,7 @@ def row(point, folder, ended):
 def n_epochs(folder):
     """Whole epochs of a run, by the lines of its log."""
     try:
-        return max(0, (Path(folder) / "log.csv").read_bytes().count(b"\n") - 1)
+        return max(0, storage.read_bytes(Path(folder) / "log.csv", limits.MOST_LOG).count(b"\n") - 1)
     except FileNotFoundError:
         return 0
 
