@@ -25,6 +25,7 @@ from ..recipes import Recipe
 from ..storage import atomic, limits, link, remove_unfinished, sync_folder
 from . import checkpoints
 
+NEEDED = ("epoch", "train_loss", "valid_loss", "duration")  # columns of every log
 LOG = "log."  # what a checkpoint's names of log columns begin with
 INSTEAD = {"last": ("last-previous",), "best": ("best-previous", "last", "last-previous")}  # of a damaged one
 
@@ -80,6 +81,8 @@ class Run(NamedTuple):
         except FileNotFoundError:
             return []
         header, where, rows = text.partition("\n")[0], f"{self.folder / 'log.csv'}", []
+        if not {*NEEDED} <= {*header.rstrip("\r").split(",")}:
+            return []
         _check_log(text.count("\n") - 1, header.count(",") + 1, where)
         with contextlib.suppress(csv.Error, TypeError, ValueError):
             for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
@@ -277,6 +280,6 @@ def _number(text):
     if text in ("True", "False"):
         return text == "True"
     try:
-        return int(text)
+        return int(text) if len(text) < 19 else float(text)
     except ValueError:
         return float(text)

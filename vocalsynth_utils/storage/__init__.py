@@ -5,9 +5,20 @@ Imports nothing of ours, so that every other room may stand on it.
 
 from .limits import check_most, check_path
 from .memory import free_memory, readable_size, used_memory
-from .reading import as_object, map_array, numbers, open_regular, parse_json, read_bytes, read_json, read_text
+from .reading import (
+    as_object,
+    map_array,
+    numbers,
+    open_regular,
+    parse_json,
+    plain_numbers,
+    read_bytes,
+    read_json,
+    read_text,
+)
 from .writing import atomic, link, locked, name_file, new_folder, real_path, remove_unfinished, sync_folder, write_array
 
-__all__ = ["as_object", "atomic", "check_most", "check_path", "free_memory", "link", "locked", "map_array", "name_file"]
-__all__ += ["new_folder", "numbers", "open_regular", "parse_json", "read_bytes", "read_json", "read_text"]
-__all__ += ["readable_size", "real_path", "remove_unfinished", "sync_folder", "used_memory", "write_array"]
+__all__ = ["as_object", "atomic", "check_most", "check_path", "free_memory", "link", "locked", "map_array"]
+__all__ += ["name_file", "new_folder", "numbers", "open_regular", "parse_json", "plain_numbers", "read_bytes"]
+__all__ += ["read_json", "read_text", "readable_size", "real_path", "remove_unfinished", "sync_folder"]
+__all__ += ["used_memory", "write_array"]

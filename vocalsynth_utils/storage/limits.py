@@ -14,7 +14,7 @@ MOST_EPOCHS, MOST_COLUMNS = 100_000, 100  # of a log
 MOST_SWEEP = 1 << 18  # bytes of a sweep's file: reading TOML takes a second or more for a megabyte
 MOST_PARTS = 1 << 9  # of a key in it, joined by dots: the time it takes grows as their square
 MOST_RUNS = 10_000  # that a sweep asks for, which is years
-MOST_LABEL = 200  # characters
+MOST_LABEL = 100  # characters
 MOST_NAME, MOST_PATH = 255, 4095  # bytes, of a file's own name and of all that leads to it: what Linux takes
 HOLES_FROM, HOLES_SHARE = 10**9, 0.01  # bytes of a file that is looked at for holes; what at least must not be one
 

@@ -58,6 +58,8 @@ def parse_json(text, what):
         return as_object(json.loads(text), what)
     except RecursionError:
         raise ValueError(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what} is no JSON ({error})") from None
 
 
 def as_object(values, what):
@@ -65,6 +67,12 @@ def as_object(values, what):
     if not isinstance(values, dict):
         raise ValueError(f"{what} is no JSON object")
     return values
+
+
+def plain_numbers(values):
+    """Those of a JSON object's values that are numbers, and not too large for one: a dict, empty for anything else."""
+    fits = lambda v: type(v) is float or type(v) is int and abs(v) < 2**63
+    return {name: v for name, v in values.items() if fits(v)} if isinstance(values, dict) else {}
 
 
 def numbers(values, shape, what):

@@ -231,14 +231,19 @@ def _cases(table):
     cases = {}
     for entry in table["case"]:
         case = _fields({key: value for key, value in entry.items() if key != "label"}, "case")
-        label = entry.get("label", ", ".join(f"{k}={as_text(v)}" for k, v in case.items()) or "as it is")
-        if not isinstance(label, str) or not label.strip() or not label.isprintable() or len(label) > limits.MOST_LABEL:
+        usual = ", ".join(f"{k}={as_text(v)}" for k, v in case.items()) or "as it is"
+        label = entry.get("label", usual)
+        if label is not usual and not _is_label(label):
             must = f"be printable text of at most {limits.MOST_LABEL} characters"
             raise ValueError(f"label={label!r:.80} of a case must {must}")
         if label in cases:
             raise ValueError(f"two cases are called {label!r}; give each its own label")
         cases[label] = case
     return [({"case": label}, case) for label, case in cases.items()]
+
+
+def _is_label(label):
+    return isinstance(label, str) and bool(label.strip()) and label.isprintable() and len(label) <= limits.MOST_LABEL
 
 
 def _fields(table, where):
