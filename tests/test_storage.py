@@ -194,9 +194,9 @@ def test_a_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
 def test_free_memory_is_the_least_of_machine_container_and_limits(monkeypatch):
     whole = storage.free_memory()
     assert 0 < whole < 1e15 and 1e6 < storage.used_memory() < 1e11
-    monkeypatch.setattr(limits, "_container", lambda: 12345)
+    monkeypatch.setattr(memory, "_container", lambda: 12345)
     assert storage.free_memory() == 12345
-    monkeypatch.setattr(limits, "_container", lambda: -1)
+    monkeypatch.setattr(memory, "_container", lambda: -1)
     assert storage.free_memory() == 0
 
 
@@ -223,7 +223,7 @@ def test_the_tightest_control_group_tells_what_the_container_leaves(monkeypatch,
         f"{root}/{most}": ["9000"],
         f"{root}/{use}": ["800"],
     }
-    monkeypatch.setattr(limits, "_lines", lambda path: files.get(str(path), []))
+    monkeypatch.setattr(memory, "_lines", lambda path: files.get(str(path), []))
     assert memory._container() == 1000 - 700 + 50
 
 

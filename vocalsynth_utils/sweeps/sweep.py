@@ -195,7 +195,7 @@ class _Table:
         report.write_table(rows, self.out / "table.csv")
         if draw:
             report.write_curves(rows, self.out, self.out / "curves.csv")
-            if any(row["status"] == "finished" for row in rows):
+            if any(row[score] is not None for row in rows for score in report.SCORES):
                 with storage.atomic(self.out / "figure.png", "wb") as file:
                     report.figure(rows).savefig(file, format="png", dpi=110)
             self.drawn = time.monotonic()
