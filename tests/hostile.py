@@ -187,7 +187,7 @@ def chunks(rng, box):
 
 
 def riff(rng, odds):
-    """Bytes of a RIFF file of which each part is wrong by these odds; with none it is a valid one, extensible or not."""
+    """Bytes of a RIFF file, extensible or not, each part of it wrong by these odds; with none of them it is valid."""
     odd = lambda: rng.random() < odds
     pick = lambda right, *wrong: wrong[rng.integers(len(wrong))] if odd() else right
     magic = pick(rng.choice([b"RIFF", b"RIFF", b"RIFX", b"RF64"]).tobytes().ljust(4, b"\0"), b"RIFF", b"riff", b"RIFE")

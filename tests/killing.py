@@ -4,8 +4,9 @@
     python tests/killing.py --commands [--kills 200] [--seed 0]     two levels, prepare, generate, export, sweep
 
 Every victim is a process of its own, forked from this one so that it need not
-import and compile again, and ended by SIGKILL after a random while.  A sweep is a program of its own, for its workers are.  Prints
-one line of JSON with what was seen; fails at the first thing lost.
+import and compile again, and ended by SIGKILL after a random while; a sweep is
+a program, for its workers are.  Prints one line of JSON with what was seen;
+fails at the first thing lost.
 """
 
 import argparse

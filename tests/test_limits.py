@@ -1,4 +1,4 @@
-"""Sizes nobody asked for, places that are no files, and other people's folders: refused in one line, or taken safely."""
+"""Sizes nobody asked for, places that are no files, other people's folders: refused in one line, or taken safely."""
 
 import ast
 import errno
@@ -18,6 +18,7 @@ from tiny import SETTINGS, TINY
 from vocalsynth_utils import audio, dataset, pipeline, runs, storage, sweeps
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.audio import players
+from vocalsynth_utils.recipes import MOST_EPOCHS
 from vocalsynth_utils.runs import checkpoints
 from vocalsynth_utils.storage import limits
 from vocalsynth_utils.sweeps import points, sweep
@@ -71,7 +72,7 @@ def test_any_minutes_train_at_least_one_epoch(tiny_data, compiled_once, tmp_path
     assert len(runs.open_run(tmp_path / "run").log()) == (3 if minutes == "1e300" else 1)
 
 
-@pytest.mark.parametrize("path, words", [("n" * 300, "300 bytes"), ("d/" * 3000 + "x", "6001 bytes")])
+@pytest.mark.parametrize("path, words", [("n" * 300, "holds 300 bytes"), ("d/" * 3000 + "x", "holds 6001 bytes")])
 def test_a_path_longer_than_allowed_is_one_line_with_the_limit(path, words, capsys):
     for args in (
         ["train", "2016-small", "--run", path],
@@ -87,9 +88,9 @@ def test_a_path_longer_than_allowed_is_one_line_with_the_limit(path, words, caps
 
 
 def test_more_epochs_than_a_log_holds_are_refused_before_they_are_trained():
-    TINY.replace(n_epochs=limits.MOST_EPOCHS)
-    with pytest.raises(ValueError, match=f"n_epochs={limits.MOST_EPOCHS + 1} must .* to {limits.MOST_EPOCHS}"):
-        TINY.replace(n_epochs=limits.MOST_EPOCHS + 1)
+    TINY.replace(n_epochs=MOST_EPOCHS)
+    with pytest.raises(ValueError, match=f"n_epochs={MOST_EPOCHS + 1} must .* to {MOST_EPOCHS}"):
+        TINY.replace(n_epochs=MOST_EPOCHS + 1)
 
 
 # logs, checkpoints, JSON ------------------------------------------------------------------------------------------
@@ -98,9 +99,9 @@ def test_more_epochs_than_a_log_holds_are_refused_before_they_are_trained():
 def test_a_log_of_as_many_epochs_as_are_allowed_is_read_and_one_more_is_refused(tiny_run):
     run, path = runs.open_run(tiny_run), tiny_run / "log.csv"
     header, row = path.read_text().splitlines()[:2]
-    path.write_text("\n".join([header, *[row] * limits.MOST_EPOCHS, ""]))
-    assert len(run.log()) == limits.MOST_EPOCHS
-    path.write_text("\n".join([header, *[row] * (limits.MOST_EPOCHS + 1), ""]))
+    path.write_text("\n".join([header, *[row] * MOST_EPOCHS, ""]))
+    assert len(run.log()) == MOST_EPOCHS
+    path.write_text("\n".join([header, *[row] * (MOST_EPOCHS + 1), ""]))
     with pytest.raises(ValueError, match="log.csv holds 100001 epochs, and at most 100000"):
         run.log()
 
@@ -158,13 +159,13 @@ def test_a_file_of_holes_is_refused_and_one_with_a_hole_in_it_is_read(tmp_path, 
     np.save(path, np.ones(1 << 16))
     os.truncate(path, 128 + (8 << 20))
     with open(path, "rb") as file:
-        limits.check_holes(file)
+        limits.check_holes(file.fileno(), "a.npy")
         assert file.tell() == 0
     fails = lambda *_: (_ for _ in ()).throw(OSError(errno.EINVAL, ""))
     os.truncate(path, 1 << 36)
     monkeypatch.setattr(os, "lseek", lambda handle, at, how: fails() if how == os.SEEK_DATA else at)
     with open(path, "rb") as file:
-        limits.check_holes(file)  # a file system that knows no holes
+        limits.check_holes(file.fileno(), "a.npy")  # a file system that knows no holes
 
 
 # sweeps -----------------------------------------------------------------------------------------------------------

@@ -84,11 +84,14 @@ def test_endless_files_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "holes", "wb") as file:
         file.truncate(1 << 40)
+    with open(tmp_path / "long", "wb") as file:
+        file.truncate((16 << 20) + 1)
     for path, words in (
         (tmp_path / "pipe", "not a regular file"),
         ("/dev/zero", "not a regular file"),
         (tmp_path, "not a regular file"),
-        (tmp_path / "holes", "longer than 16 MB"),
+        (tmp_path / "holes", "holes counts 1099.5 GB, of which 0.0 are there"),
+        (tmp_path / "long", "long holds 16777217 bytes, and at most 16777216 are taken"),
     ):
         with pytest.raises(ValueError, match=words):
             storage.read_json(path)

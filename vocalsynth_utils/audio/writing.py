@@ -91,8 +91,8 @@ def writer(path, sr=16000):
 
     The end of its name decides: .wav, .flac (both of 16 bits), .ogg (Vorbis) or .mp3. The samples go into a hidden file
     beside `path`, which takes its name when the block ends well; after an error or Ctrl-C it is removed, and what stood
-    at `path` before still stands. A link stays one: the file it leads to is written. Another name, a rate that the format does not know, a folder that is missing or not
-    writable, a full disk and a bad sample are an `AudioError`.
+    at `path` before still stands. Where `path` is a link, what it leads to is written. Another name, a rate that the
+    format does not know, a folder that is missing or not writable, a full disk and a bad sample are an `AudioError`.
 
     >>> import tempfile, numpy as np
     >>> with writer(os.path.join(tempfile.mkdtemp(), "hum.wav"), sr=16000) as w:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import features, preprocessing, storage
-from ..recipes import Recipe
+from ..recipes import MOST_EPOCHS, Recipe
 from ..storage import atomic, limits, link, remove_unfinished, sync_folder
 from . import checkpoints
 
@@ -250,7 +250,7 @@ def logged(arrays):
 
 def _check_log(n_epochs, n_columns, where):
     """ValueError where a log is larger than any run's."""
-    storage.check_most(n_epochs, limits.MOST_EPOCHS, "epochs", where)
+    storage.check_most(n_epochs, MOST_EPOCHS, "epochs", where)
     storage.check_most(n_columns, limits.MOST_COLUMNS, "columns", where)
 
 

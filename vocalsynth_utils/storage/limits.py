@@ -10,7 +10,7 @@ MOST_TEXT, MOST_LOG = 1 << 24, 1 << 26  # bytes of JSON or another text; of a lo
 MOST_VALUES = 1 << 19  # in a JSON file
 MOST_ARRAYS = 1 << 12  # in a checkpoint
 MOST_DIRECTORY = 1 << 20  # bytes in which a checkpoint lists them
-MOST_EPOCHS, MOST_COLUMNS = 100_000, 100  # of a log
+MOST_COLUMNS = 100  # of a log; its epochs are limited by the recipe
 MOST_SWEEP = 1 << 18  # bytes of a sweep's file: reading TOML takes a second or more for a megabyte
 MOST_PARTS = 1 << 9  # of a key in it, joined by dots: the time it takes grows as their square
 MOST_RUNS = 10_000  # that a sweep asks for, which is years
@@ -27,17 +27,14 @@ def check_most(n, most, what, where):
 
 def check_path(path):
     """ValueError where a path or a name in it is longer than a file system takes."""
-    path = os.fsencode(path)
-    name = max(path.split(os.fsencode(os.sep)), key=len)
-    for part, most, what in ((path, MOST_PATH, "path"), (name, MOST_NAME, "name")):
-        if len(part) > most:
-            start = os.fsdecode(part[:40])
-            raise ValueError(f"the {what} {start!r}... has {len(part)} bytes, and at most {most} are taken")
+    name = max(path.split(os.sep), key=lambda part: len(os.fsencode(part)))
+    for what, part, most in (("path", path, MOST_PATH), ("name", name, MOST_NAME)):
+        check_most(len(os.fsencode(part)), most, "bytes", f"the {what} {part[:40]!r}...")
 
 
-def check_holes(file):
+def check_holes(handle, name):
     """ValueError for a large file that is nearly all holes, which reads as zeros for minutes: a download cut off."""
-    handle, size, there, at = file.fileno(), os.fstat(file.fileno()).st_size, 0, 0
+    size, there, at = os.fstat(handle).st_size, 0, 0
     if size < HOLES_FROM or not hasattr(os, "SEEK_DATA"):
         return
     try:
@@ -49,6 +46,6 @@ def check_holes(file):
         if error.errno != errno.ENXIO:  # which says that no more of it follows; others, that nobody knows
             return
         what = f"counts {size / 1e9:.1f} GB, of which {there / 1e9:.1f} are there and the rest is holes"
-        raise ValueError(f"{os.path.basename(file.name)} {what}; copy it again") from None
+        raise ValueError(f"{name} {what}; copy it again") from None
     finally:
         os.lseek(handle, 0, os.SEEK_SET)

@@ -21,16 +21,14 @@ HEADER = re.compile(rb"\{'descr': '" + DTYPE + rb"', 'fortran_order': (False|Tru
 def open_regular(path):
     """Open a file to read its bytes; ValueError for a folder, a pipe, a device or holes, which may never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes would block for ever
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ValueError(f"{os.path.basename(path)} is not a regular file")
-    file = open(path, "rb", opener=lambda *_: handle)  # which remembers its name
     try:
-        check_holes(file)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{os.path.basename(path)} is not a regular file")
+        check_holes(handle, os.path.basename(path))
     except ValueError:
-        file.close()
+        os.close(handle)
         raise
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def read_bytes(path, most=MOST_TEXT):
@@ -41,14 +39,9 @@ def read_bytes(path, most=MOST_TEXT):
     return content
 
 
-def read_text(path, most=MOST_TEXT):
-    """As `read_bytes`, of UTF-8."""
-    return read_bytes(path, most).decode()
-
-
 def read_json(path):
     """The object a JSON file holds, a dict; ValueError on anything else, OSError when it cannot be opened."""
-    return parse_json(read_text(path), os.path.basename(path))
+    return parse_json(read_bytes(path).decode(), os.path.basename(path))
 
 
 def parse_json(text, what):

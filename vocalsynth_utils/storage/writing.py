@@ -52,24 +52,20 @@ def new_folder(folder, unwanted=lambda: False):
     made = [above for above in folder.parents if not above.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = _part(folder)
-    try:
+    with contextlib.ExitStack() as ended:
+        for above in reversed(made):
+            ended.callback(_remove_empty, above)
         part.mkdir()
+        ended.callback(shutil.rmtree, part, ignore_errors=True)
         handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield part
-            if not unwanted():
-                if folder.exists():
-                    shutil.rmtree(folder)
-                os.rename(part, folder)
-        finally:
-            os.close(handle)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        for above in made:
-            with contextlib.suppress(OSError):  # something is in it
-                above.rmdir()
+        ended.callback(os.close, handle)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield part
+        if not unwanted():
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(part, folder)
 
 
 def write_array(path, blocks, dtype):
@@ -123,6 +119,11 @@ def link(source, path):
 def real_path(path):
     """A path with its links followed; one that leads to itself is left, where `Path.resolve` is a RuntimeError."""
     return Path(os.path.realpath(path))
+
+
+def _remove_empty(folder):
+    with contextlib.suppress(OSError):  # something is in it
+        os.rmdir(folder)
 
 
 def sync_folder(folder):

@@ -50,7 +50,7 @@ def read(path):
     """The Sweep of a TOML file, or ValueError with what is wrong with it or with any point of it, in one line."""
     path = Path(path)
     try:
-        return _sweep(path, _parsed(storage.read_text(path, limits.MOST_SWEEP)))
+        return _sweep(path, _parsed(storage.read_bytes(path, limits.MOST_SWEEP).decode()))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; docs/sweeps.md shows what goes into it") from None
     except UnicodeDecodeError:
@@ -233,17 +233,14 @@ def _cases(table):
         case = _fields({key: value for key, value in entry.items() if key != "label"}, "case")
         usual = ", ".join(f"{k}={as_text(v)}" for k, v in case.items()) or "as it is"
         label = entry.get("label", usual)
-        if label is not usual and not _is_label(label):
+        plain = isinstance(label, str) and label.strip() and label.isprintable() and len(label) <= limits.MOST_LABEL
+        if label is not usual and not plain:
             must = f"be printable text of at most {limits.MOST_LABEL} characters"
             raise ValueError(f"label={label!r:.80} of a case must {must}")
         if label in cases:
             raise ValueError(f"two cases are called {label!r}; give each its own label")
         cases[label] = case
     return [({"case": label}, case) for label, case in cases.items()]
-
-
-def _is_label(label):
-    return isinstance(label, str) and bool(label.strip()) and label.isprintable() and len(label) <= limits.MOST_LABEL
 
 
 def _fields(table, where):
