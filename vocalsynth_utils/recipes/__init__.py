@@ -10,4 +10,4 @@ from .listing import listing
 from .recipe import CHOICES, MOST_EPOCHS, Contradiction, Recipe, parse_setting
 
 __all__ = ["CHOICES", "Contradiction", "FAMILIES", "RECIPES", "Recipe", "check_choice", "check_known", "get"]
-__all__ += ["listing", "parse_setting"]
+__all__ += ["MOST_EPOCHS", "listing", "parse_setting"]
