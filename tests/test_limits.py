@@ -296,6 +296,8 @@ def test_a_new_folder_is_there_when_it_is_whole_and_nothing_else_stays(tmp_path)
     with pytest.raises(ZeroDivisionError), storage.new_folder(path) as part:
         (part / "x").write_text("x")
         1 / 0  # noqa: B018
+    with pytest.raises(OSError, match="too long"), storage.new_folder(tmp_path / ("a/" * 3000)):
+        pass
     assert not os.listdir(tmp_path)
     with storage.new_folder(path) as part:
         (part / "x").write_text("x")

@@ -50,11 +50,11 @@ def new_folder(folder, unwanted=lambda: False):
     """
     folder = real_path(folder)
     made = [above for above in folder.parents if not above.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = _part(folder)
     with contextlib.ExitStack() as ended:
         for above in reversed(made):
             ended.callback(_remove_empty, above)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = _part(folder)
         part.mkdir()
         ended.callback(shutil.rmtree, part, ignore_errors=True)
         handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
