@@ -15,7 +15,7 @@ MOST_SWEEP = 1 << 18  # bytes of a sweep's file: reading TOML takes a second or 
 MOST_PARTS = 1 << 9  # of a key in it, joined by dots: the time it takes grows as their square
 MOST_RUNS = 10_000  # that a sweep asks for, which is years
 MOST_LABEL = 100  # characters
-MOST_NAME, MOST_PATH = 255, 4095  # bytes, of a file's own name and of all that leads to it: what Linux takes
+MOST_NAME, MOST_PATH = 255, 3840  # bytes, of a name and of all that leads to it: what Linux takes, less one more name
 HOLES_FROM, HOLES_SHARE = 10**9, 0.01  # bytes of a file that is looked at for holes; what at least must not be one
 
 
@@ -26,10 +26,10 @@ def check_most(n, most, what, where):
 
 
 def check_path(path):
-    """ValueError where a path or a name in it is longer than a file system takes."""
+    """ValueError where a path, as seen from the root, or a name in it is longer than a file system takes."""
     name = max(path.split(os.sep), key=lambda part: len(os.fsencode(part)))
-    for what, part, most in (("path", path, MOST_PATH), ("name", name, MOST_NAME)):
-        check_most(len(os.fsencode(part)), most, "bytes", f"the {what} {part[:40]!r}...")
+    for what, start, part, most in (("path", path, os.path.abspath(path), MOST_PATH), ("name", name, name, MOST_NAME)):
+        check_most(len(os.fsencode(part)), most, "bytes", f"the {what} {start[:40]!r}...")
 
 
 def check_holes(handle, name):
