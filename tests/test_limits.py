@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +19,10 @@ from tiny import SETTINGS, TINY
 from vocalsynth_utils import audio, dataset, pipeline, runs, storage, sweeps
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.audio import players
+from vocalsynth_utils.evaluation import stored
+from vocalsynth_utils.evaluation.evaluator import Reference
+from vocalsynth_utils.evaluation.independent import Heard
+from vocalsynth_utils.evaluation.measures import Gaussian
 from vocalsynth_utils.recipes import MOST_EPOCHS
 from vocalsynth_utils.runs import checkpoints
 from vocalsynth_utils.storage import limits
@@ -72,7 +77,9 @@ def test_any_minutes_train_at_least_one_epoch(tiny_data, compiled_once, tmp_path
     assert len(runs.open_run(tmp_path / "run").log()) == (3 if minutes == "1e300" else 1)
 
 
-@pytest.mark.parametrize("path, words", [("n" * 300, "holds 300 bytes"), ("d/" * 3000 + "x", "bytes, and at most 3840")])
+@pytest.mark.parametrize(
+    "path, words", [("n" * 300, "holds 300 bytes"), ("d/" * 3000 + "x", "bytes, and at most 3840")]
+)
 def test_a_path_longer_than_allowed_is_one_line_with_the_limit(path, words, capsys):
     for args in (
         ["train", "2016-small", "--run", path],
@@ -332,6 +339,45 @@ def test_an_exported_run_holds_nothing_that_its_files_lead_to(tiny_run, tmp_path
     with pytest.raises(ValueError, match="not empty"):
         runs.export(run, tmp_path / "mine")
     assert os.listdir(tmp_path / "mine") == ["thesis"]
+
+
+# other people's figures -------------------------------------------------------------------------------------------
+
+
+def described(**changed):
+    """A voice as `evaluation.stored` keeps it, of nothing but shapes, and changes to it."""
+    sizes = {name: tuple(abs(n) for n in shape) for name, shape in stored.SHAPES.items()}
+    arrays = {name: np.zeros(shape, "i2" if "labels" in name else "f4") for name, shape in sizes.items()}
+    values = {**arrays, "sr": 16000, "std": 0.1, "roughness": 1.0, "figures": {"ok_real": math.nan}, **changed}
+    heard = Heard(*(values.pop(f"heard_{name}") for name in Heard._fields))
+    heldout = Gaussian(values.pop("heldout_mean"), values.pop("heldout_covariance"))
+    return Reference(heldout=heldout, heard=heard, **values)
+
+
+def test_a_described_voice_is_believed_where_it_is_one(tmp_path):
+    path, wrong = tmp_path / "reference.npz", {name: np.zeros(7, "f4") for name in stored.SHAPES}
+    stored.save_reference(path, described())
+    assert stored.load_reference(path).figures.keys() == {"ok_real"}
+    wrong |= {"sr": 1.5, "std": "x", "roughness": None, "figures": {"ok_real": [1]}}
+    many = [*wrong.items(), ("std", 0.0), ("sr", -1), ("figures", 3), ("mean", np.full(40, np.nan, "f4"))]
+    many += [("heard_labels", np.array([1], "i2")), ("rows", np.zeros((0, 20), "f4"))]
+    for name, value in many:
+        stored.save_reference(path, described(**{name: value}))
+        with pytest.raises(ValueError, match="holds no described voice"):
+            stored.load_reference(path)
+
+
+def test_what_a_runs_result_says_stands_beside_what_is_measured_and_not_in_its_place(tiny_run, monkeypatch):
+    (tiny_run / "result.json").write_text('{"ok": 1.0, "test_loss": 2.0}')
+    for module, name, value in (
+        (pipeline, "generate", np.zeros(9)),
+        (pipeline, "reference", None),
+        (pipeline.evaluation, "evaluate", {"ok": 0.25}),
+        (pipeline.evaluation, "ceilings", {}),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, value=value: value)
+    result, _ = pipeline.evaluate(runs.open_run(tiny_run))
+    assert (result["ok"], result["test_loss"]) == (0.25, 2.0)
 
 
 # security ---------------------------------------------------------------------------------------------------------
