@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import hostile_files
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 from tiny import SETTINGS, TINY
 
-from vocalsynth_utils import audio, dataset, pipeline, runs, storage, sweeps
+from vocalsynth_utils import audio, dataset, pipeline, runs, storage, sweeps, theano_setup
 from vocalsynth_utils.__main__ import main
 from vocalsynth_utils.audio import players
 from vocalsynth_utils.evaluation import stored
@@ -403,6 +404,21 @@ def test_no_code_of_ours_unpickles_evaluates_or_starts_a_shell():
             assert not UNSAFE & set(named), f"{path.name}: {named}"
             if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
                 assert node.value.value is False, f"{path.name}: {node.arg}"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: [path.mkdir(), path.chmod(0o777)], lambda path: os.symlink("/tmp", path), None]
+)
+def test_what_is_compiled_is_kept_where_nobody_else_can_put_anything(tmp_path, monkeypatch, make):
+    """Where the environment is read-only: in the system's temporary folder, under a name that others can guess."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual, place = tmp_path / f"vocalsynth_utils-{os.getuid()}", theano_setup.cache_dir.__wrapped__
+    if make:
+        make(usual)
+    first = place()
+    assert (first == usual) == (make is None) and first.is_dir() and not first.stat().st_mode & 0o077
+    assert make or place() == usual
 
 
 def test_what_a_page_shows_of_a_strangers_name_is_escaped():
