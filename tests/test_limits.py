@@ -95,6 +95,15 @@ def test_a_path_longer_than_allowed_is_one_line_with_the_limit(path, words, caps
         assert words in err and "at most" in err and len(err) < 300 and len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option, value", [("--repeats", "0"), ("--repeats", "1e9"), ("--shapes", "9999999/1/1/1")])
+def test_a_benchmark_without_end_is_refused(capfd, option, value):
+    try:
+        assert main(["bench", f"{option}={value}"]) == 2
+    except SystemExit as end:
+        assert end.code == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
 def test_more_epochs_than_a_log_holds_are_refused_before_they_are_trained():
     TINY.replace(n_epochs=MOST_EPOCHS)
     with pytest.raises(ValueError, match=f"n_epochs={MOST_EPOCHS + 1} must .* to {MOST_EPOCHS}"):
