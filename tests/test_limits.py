@@ -328,6 +328,14 @@ def test_a_new_folder_is_there_when_it_is_whole_and_nothing_else_stays(tmp_path)
     assert os.listdir(tmp_path / "a") == ["b"] and os.listdir(path) == ["x"]
 
 
+def test_the_folder_one_is_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (".", tmp_path, "../" + tmp_path.name):
+        with pytest.raises(ValueError, match="the folder you are in"), storage.new_folder(name):
+            pass
+    assert os.path.samefile(".", tmp_path)
+
+
 def test_unfinished_parts_that_are_links_are_not_followed(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis").write_text("years")

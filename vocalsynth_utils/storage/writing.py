@@ -49,6 +49,8 @@ def new_folder(folder, unwanted=lambda: False):
     unfinished part of a file is, and goes as that does. Folders above it are made, and go where it does not come.
     """
     folder = real_path(folder)
+    if folder == real_path("."):
+        raise ValueError(f"{folder} is the folder you are in, which another cannot take the place of; name one in it")
     made = [above for above in folder.parents if not above.exists()]
     with contextlib.ExitStack() as ended:
         for above in reversed(made):
