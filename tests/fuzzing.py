@@ -1,13 +1,14 @@
 """Hostile input by the thousand, through the command line, each case in a process and a folder of its own.
 
     python tests/fuzzing.py --cases 20000                    a recorded run
+    python tests/fuzzing.py --cases 20000 --sizes            the same, of the kinds in `hostile_sizes` alone
     python tests/fuzzing.py --kind checkpoint --case 1234    one case again, with what it said
 
-Every case is a function of its kind and number alone (`hostile`, `hostile_files`).  A
-command may work, or end with status 2 and one line on standard error.  All
+Every case is a function of its kind and number alone (`hostile`, `hostile_files`,
+`hostile_sweeps`, `hostile_sizes`).  A command may work, or end with status 2 and one line on standard error.  All
 else is a fault: a traceback, death by a signal, more than 10 s
 (not counting those in which a busy machine had no time for it), more than 1 GB
-beyond what an idle process holds, or a file changed that the command has
+beyond what an idle process holds (2 s and 300 MB for hostile sizes), or a file changed that the command has
 no business with.
 
 The imports are done once; each case is a fork of this process, with its address
@@ -32,10 +33,11 @@ from pathlib import Path
 
 import hostile
 import hostile_files
+import hostile_sizes
 import hostile_sweeps
 import numpy as np
 
-from vocalsynth_utils import __main__
+from vocalsynth_utils import __main__, sweeps  # noqa: F401  imported once, as all that commands import
 
 GIGABYTE = 1 << 30
 SECONDS = 10
@@ -47,7 +49,9 @@ OUT_OF_MEMORY = (
     "Unable to allocate",
     "Cannot allocate",
 )  # the limit was met, not foreseen
-KINDS = {**hostile.KINDS, **hostile_files.KINDS, **hostile_sweeps.KINDS}
+KINDS = {**hostile.KINDS, **hostile_files.KINDS, **hostile_sweeps.KINDS, **hostile_sizes.KINDS}
+SHARES = {**hostile.SHARES, **hostile_sizes.SHARES}
+NARROW = dict.fromkeys(hostile_sizes.KINDS, (2, 300e6))  # s and bytes allowed to those that are refused by their size
 
 
 class Outcome(collections.namedtuple("Outcome", "kind case what reason seconds peak argv said")):
@@ -59,21 +63,22 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=300, help="over all kinds together")
     parser.add_argument("--kind", choices=KINDS, action="append", help="one kind only; may be given again")
+    parser.add_argument("--sizes", action="store_true", help="the kinds of `hostile_sizes` alone")
     parser.add_argument("--first", type=int, default=0, help="the number that each kind begins with")
     parser.add_argument("--case", type=int, help="one case only")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    kinds = args.kind or list(KINDS)
+    kinds = args.kind or list(hostile_sizes.KINDS if args.sizes else KINDS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what has been done by then is summed up
     with tempfile.TemporaryDirectory(prefix="fuzz.") as folder:
         material = Path(folder, "material")
         status, _, _ = _forked(lambda: hostile_files.make_material(material), Path(folder), None, 120)
         if status != 0:
             raise RuntimeError(Path(folder, "streams", "2").read_text())
-        outcomes, total = [], sum(hostile.SHARES[kind] for kind in kinds)
+        outcomes, total = [], sum(SHARES[kind] for kind in kinds)
         with contextlib.suppress(KeyboardInterrupt):
             for kind in kinds:
-                n_cases = max(1, round(args.cases * hostile.SHARES[kind] / total))
+                n_cases = max(1, round(args.cases * SHARES[kind] / total))
                 for case in [args.case] if args.case is not None else range(args.first, args.first + n_cases):
                     outcomes.append(run_case(kind, case, material, Path(folder)))
                     if outcomes[-1].what == "fault":
@@ -102,11 +107,12 @@ def run_case(kind, number, material, folder):
         command = None
         if number % ANEW == ANEW_AT:
             command = [sys.executable, "-m", "vocalsynth_utils", *case.args]
+        allowed, most = NARROW.get(kind, (SECONDS, GIGABYTE))
         status, peak, seconds = _forked(
-            lambda: __main__.program(case.args), sandbox, command, STARTING if command else SECONDS
+            lambda: __main__.program(case.args), sandbox, command, STARTING if command else allowed
         )
         said = (sandbox / "streams" / "2").read_bytes().decode(errors="replace")
-        what, reason = judge(case, status, peak, said, changes(before, snapshot(sandbox)))
+        what, reason = judge(case, status, peak / most if not command else 0, said, changes(before, snapshot(sandbox)))
         shown = [a if len(a) < 300 else a[:300] + "..." for a in case.args]
         return Outcome(
             kind, number, what, reason, seconds, peak, shown, said[-3000:] if what == "fault" else said[:300]
@@ -117,12 +123,12 @@ def run_case(kind, number, material, folder):
 
 
 def judge(case, status, peak, said, changed):
-    """What an outcome is: (what, reason)."""
+    """What an outcome is: (what, reason); `peak` is a share of what is allowed."""
     if status is None:
         return "fault", "hangs"
     if status < 0:
         return "fault", f"dies by {signal.Signals(-status).name}"
-    if peak > GIGABYTE or any(words in said for words in OUT_OF_MEMORY):
+    if peak > 1 or any(words in said for words in OUT_OF_MEMORY):
         return "fault", "memory"
     if "Traceback" in said or status not in (0, 2):
         return "fault", f"status {status}"

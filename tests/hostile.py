@@ -136,7 +136,7 @@ def truncation(rng, box):
     """A file cut at every byte of its header, one after the other; past that, anywhere."""
     whole = _recording(box, box.number % len(FORMATS), 1 + box.number // len(FORMATS) % 2)
     n = (box.number * 61) % HEADER if box.number < 2 * HEADER * len(FORMATS) else int(rng.integers(len(whole)))
-    return _heard(rng, box, whole[:n])
+    return _heard(rng, box, whole[:n] if box.number % 50 else whole)
 
 
 def header_field(rng, box):
@@ -183,10 +183,13 @@ def mutate(raw, rng, head=HEADER):
 
 def chunks(rng, box):
     """A RIFF file put together chunk by chunk, each part of it right most of the time."""
-    odd = lambda: rng.random() < 0.12
+    return _over_4_gb(rng, box) if box.number % 200 == 0 else _heard(rng, box, riff(rng, 0.12))
+
+
+def riff(rng, odds):
+    """Bytes of a RIFF file, extensible or not, each part of it wrong by these odds; with none of them it is valid."""
+    odd = lambda: rng.random() < odds
     pick = lambda right, *wrong: wrong[rng.integers(len(wrong))] if odd() else right
-    if box.number % 200 == 0:
-        return _over_4_gb(rng, box)
     magic = pick(rng.choice([b"RIFF", b"RIFF", b"RIFX", b"RF64"]).tobytes().ljust(4, b"\0"), b"RIFF", b"riff", b"RIFE")
     order = ">" if magic == b"RIFX" else "<"
     tag, bits = [(1, 16), (1, 8), (1, 24), (1, 32), (1, 64), (3, 32), (3, 64), (6, 8), (7, 8)][rng.integers(9)]
@@ -194,11 +197,11 @@ def chunks(rng, box):
         pick(int(rng.integers(1, 7)), 0, 64, 65, 255, 65535),
         pick(int(rng.choice([8000, 16000, 44100])), 0, 1, 999, 1000, 768000, 768001, 2**31),
     )
-    samples = _samples(rng, tag, bits, order, odd)
+    samples = _samples(rng, tag, bits, order, odd, n_channels if not odds else 1)
     block = pick(n_channels * bits // 8, 0, 1, 3, 65535)
     fmt = _format(rng, order, tag, bits, n_channels, sr, block, pick)
     parts = [(b"fmt ", fmt), (b"data", samples)]
-    for _ in range(rng.integers(4)):
+    for _ in range(rng.integers(4) if odds else 0):
         inner = _chunk(rng, order, b"data", samples[:99], pick)
         others = [
             (b"LIST", b"INFO" + inner),
@@ -214,9 +217,7 @@ def chunks(rng, box):
     if magic == b"RF64":
         parts.insert(pick(0, 1, 2), (b"ds64", _sizes_of_64_bits(len(samples), block, pick)))
     body = b"WAVE" + b"".join(_chunk(rng, order, *part, pick) for part in parts)
-    return _heard(
-        rng, box, magic + struct.pack(order + "I", pick(len(body), 0, len(body) - 7, len(body) + 7, 2**32 - 1)) + body
-    )
+    return magic + struct.pack(order + "I", pick(len(body), 0, len(body) - 7, len(body) + 7, 2**32 - 1)) + body
 
 
 def _format(rng, order, tag, bits, n_channels, sr, block, pick):
@@ -226,8 +227,9 @@ def _format(rng, order, tag, bits, n_channels, sr, block, pick):
     fmt = struct.pack(order + "HHIIHH", written, n_channels, sr, rate, block % 65536, pick(bits, 0, 1, 12, 20, 65535))
     if rng.random() >= 0.3:
         return fmt
-    guid = struct.pack(order + "HHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")
-    extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(3, 0, 2**32 - 1))
+    guid = struct.pack(order + "IHH", tag, 0, 16) + bytes.fromhex("800000aa00389b71")  # 16 bytes
+    speakers = (1 << n_channels % 32) - 1
+    extra = struct.pack(order + "HHI", pick(22, 0, 24, 65535), pick(bits, 0, 1, 20), pick(speakers, 0, 2**32 - 1))
     extra += pick(guid, bytes(14), guid[::-1])
     extra = pick(extra, extra[:5], extra + bytes(900), extra + bytes(1100))
     return struct.pack(order + "H", 0xFFFE) + fmt[2:] + extra
@@ -240,13 +242,13 @@ def _sizes_of_64_bits(n_data, block, pick):
     return struct.pack("<QQQI", file_size, data_size, n_frames, pick(0, 1, 2**32 - 1))
 
 
-def _samples(rng, tag, bits, order, odd):
+def _samples(rng, tag, bits, order, odd, n_channels):
     """Bytes of noise in one of WAV's sample formats, perhaps with what is no sample in it."""
-    n = int(rng.integers(1500, 3000))
+    n = int(rng.integers(1500, 3000)) // n_channels * n_channels
     if tag != 3:
         return bytes(bits // 8 * n) if odd() else rng.integers(0, 256, bits // 8 * n, dtype=np.uint8).tobytes()
     y = rng.normal(0, 0.2, n).astype(f"{order}f{bits // 8}")
-    if rng.random() < 0.4:
+    if odd() or odd() or odd():
         y[rng.integers(n)] = rng.choice([np.nan, np.inf, -np.inf, 1e38, 9, -7.9, 1e-42])
     if bits == 64 and odd():
         y[rng.integers(n)] = 1e308

@@ -2,8 +2,9 @@
 
 from hostile import Case, mutate
 
+PLAIN = 20
 RIGHT = {
-    "recipe": ['"2016-small"', '["2016-small", "samples"]'],
+    "recipe": ['"2016-small"', '"2016"'],
     "data": ['"text.wav"', '"."', '"nothing"'],
     "seeds": ["[0]", "[0, 1]"],
     "epochs": ["1"],
@@ -75,8 +76,12 @@ LINES = (
 TEXTS = (b"", b"\xff\xfe", b"\0" * 99, b"[" * 100000, b"a." * 5000 + b"b = 1", b"# " + b"x" * 100000)
 
 
+def _text(lines):
+    return "\n".join(f"{key} = {value}" for key, value in lines.items()).encode()
+
+
 def sweep(rng, box):
-    """A sweep's file with values, keys or its text altered."""
+    """A sweep's file with values, keys or its text altered; one in `PLAIN` is as it should be."""
     box.save("text.wav", b"Dear diary")
     drop = ("random.", "grid.")[rng.integers(2)]
     lines = {
@@ -84,12 +89,15 @@ def sweep(rng, box):
         for key, values in RIGHT.items()
         if (key in ("data", "recipe") or rng.random() < 0.7) and (not key.startswith(drop) or rng.random() < 0.05)
     }
+    if box.number % PLAIN == 0:
+        lines = {**lines, "case": RIGHT["case"][0]}
+        lines = {key: value for key, value in lines.items() if not key.startswith(drop)}
+        return Case(["sweep", box.save("s.toml", _text(lines)), "--out", "out"])
     for _ in range(rng.integers(3)):
         lines[list(lines)[rng.integers(len(lines))]] = WRONG[rng.integers(len(WRONG))]
-    text = [f"{key} = {value}" for key, value in lines.items()]
+    content = _text(lines)
     if rng.random() < 0.2:
-        text.append(LINES[rng.integers(len(LINES))])
-    content = "\n".join(text).encode()
+        content += b"\n" + LINES[rng.integers(len(LINES))].encode()
     if rng.random() < 0.25:
         content = mutate(content, rng, len(content))
     if rng.random() < 0.05:

@@ -1,30 +1,39 @@
-"""Kill training and generation at random moments, many times, and look whether anything was lost.
+"""Kill what the commands do at random moments, many times, and look whether anything was lost.
 
-    python tests/killing.py [--kills 200] [--seed 0]
+    python tests/killing.py [--kills 200] [--seed 0]                training of one level, and generation
+    python tests/killing.py --commands [--kills 200] [--seed 0]     two levels, prepare, generate, export, sweep
 
 Every victim is a process of its own, forked from this one so that it need not
-import and compile again, and ended by SIGKILL after a random while.  Prints
-one line of JSON with what was seen; fails at the first thing lost.
+import and compile again, and ended by SIGKILL after a random while; a sweep is
+a program, for its workers are.  Prints one line of JSON with what was seen;
+fails at the first thing lost.
 """
 
 import argparse
+import contextlib
 import glob
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
+from hostile_files import SMALL as FIELDS
+from hostile_files import WORLD
 from tiny import TINY
 
-from vocalsynth_utils import audio, dataset, generation, runs, synthetic, training
+from vocalsynth_utils import __main__, audio, dataset, generation, runs, synthetic, training
 from vocalsynth_utils.runs import checkpoints
+from vocalsynth_utils.sweeps import points
 
 RECIPE = TINY.replace(n_units=(12,), n_epochs=12, learning_rate=0.01, input_noise=0.1, momentum=0.5)
+COMPILE = training.compile_trainer
 TIMES = ("duration", "cpu_seconds")
 KILLS_PER_RUN = 6  # and then it may end
 SECONDS = 20.0  # of generated audio
@@ -98,12 +107,14 @@ def ended(folder):
     return arrays, [timeless(row) for row in run.log()], timeless(run.result() or {})
 
 
-def kill_trainings(data, folder, n_kills, rng):
+def kill_trainings(recipe, data, folder, n_kills, rng):
     """Kill and resume trainings until so many have died; counts of what was seen."""
+    folder.mkdir(exist_ok=True)
+    training.compile_trainer = compiled_once(COMPILE(recipe, data.n_features, data.scaling))
 
     def job(run):
         def train(report):
-            for _ in training.train(RECIPE, data, run, resume=(run / "recipe.json").exists()):
+            for _ in training.train(recipe, data, run, resume=(run / "recipe.json").exists()):
                 report()
 
         return train
@@ -178,18 +189,132 @@ def main(n_kills, seed):
         folder = Path(folder)
         audio.write(folder / "ar2.wav", synthetic.ar2(40000, seed=1), 16000)
         data = dataset.prepare(folder / "ar2.wav", RECIPE, folder / "data")
-        training.compile_trainer = compiled_once(training.compile_trainer(RECIPE, data.n_features, data.scaling))
-        seen = {"training": kill_trainings(data, folder, (n_kills + 1) // 2, rng)}
+        seen = {"training": kill_trainings(RECIPE, data, folder, (n_kills + 1) // 2, rng)}
         seen["generation"] = kill_generations(runs.open_run(folder / "whole"), folder, n_kills // 2, rng)
         return seen
+
+
+SHARES = {"two levels": 0.25, "prepare": 0.25, "generate": 0.2, "export": 0.2, "sweep": 0.1}  # of the kills
+LEVELS = WORLD.replace(n_epochs=6)
+SWEEP = 'recipe = "2016-small"\ndata = "ar2.wav"\nepochs = 30\n[set]\nframe_length = 20\nn_steps = 12\nn_batch = 8\n'
+SWEEP += "n_offsets = 1\n[grid]\nn_units = [[3], [4, 2]]\n"
+
+
+def files(path):
+    """What stands at a path: bytes, or by name for a folder; None for nothing."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+    return path.read_bytes() if path.exists() else None
+
+
+def kill_repeated(job, path, n_kills, rng):
+    """Kill and repeat what makes a file or folder until so many have died: it is whole, or it is not there."""
+
+    def remove():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    started = time.monotonic()
+    victim(job)
+    whole, took, seen = files(path), time.monotonic() - started, {"killed": 0, "while it was being written": 0}
+    remove()
+    while seen["killed"] < n_kills:
+        pattern = str(path.parent / ".*.part") if seen["killed"] % 3 == 0 and not parts(path.parent) else None
+        killed, _ = victim(job, rng.uniform(0, 20) if pattern else rng.uniform(0, 1.1) * took, pattern)
+        seen["killed"] += killed
+        seen["while it was being written"] += bool(killed and parts(path.parent))
+        check(files(path) in (None, whole), f"{path.name} was neither whole nor absent")
+        if path.exists():
+            remove()
+        if seen["killed"] % KILLS_PER_RUN == 0:
+            victim(job)
+            check(files(path) == whole, f"{path.name}, made again, differs")
+            check(not parts(path.parent), f"unfinished parts of {path.name} stayed")
+            remove()
+    return seen
+
+
+def parts(folder):
+    """Names of unfinished parts in a folder."""
+    return [path.name for path in folder.glob(".*.part")]
+
+
+def command(*args):
+    """A command line as a victim's job; what it says goes nowhere."""
+
+    def job(report):
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            if __main__.main([str(arg) for arg in args]):
+                raise RuntimeError(args)
+
+    return job
+
+
+def kill_sweeps(folder, n_kills, rng):
+    """Kill sweeps and start them again until so many have died; each ends as one that nobody killed."""
+    (folder / "s.toml").write_text(SWEEP)
+    program = [sys.executable, "-m", "vocalsynth_utils", "sweep", folder / "s.toml", "--workers", "2", "--out"]
+
+    def run(out, seconds=None):
+        process = subprocess.Popen([*program, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            check(process.wait(seconds) == 0, "a sweep failed of itself")
+            return False
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return True
+
+    def all_of(out):
+        return {run.name: ended(run) for run in sorted((out / "runs").iterdir())}
+
+    started = time.monotonic()
+    run(folder / "whole")
+    whole, took, seen = all_of(folder / "whole"), time.monotonic() - started, {"killed": 0, "sweeps": 0}
+    while seen["killed"] < n_kills:
+        out = folder / f"sweep-{seen['sweeps']}"
+        for _ in range(min(KILLS_PER_RUN, n_kills - seen["killed"])):
+            if not run(out, rng.uniform(0.1, 1) * took):
+                break
+            seen["killed"] += 1
+        run(out)
+        check(all_of(out) == whole, "a killed sweep ended differently")
+        left = [path for path in out.rglob(".*") if path.name != ".lock"]
+        check(not left, f"a killed sweep left {left[:2]}")
+        seen["sweeps"] += 1
+    return seen
+
+
+def kill_commands(n_kills, seed):
+    """Kills on what `main` has not: a training of two levels, and the other commands that write."""
+    rng, n = random.Random(seed), {name: round(share * n_kills) for name, share in SHARES.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        synthetic.write_voice(folder / "voice.wav", 20)
+        audio.write(folder / "ar2.wav", synthetic.ar2(40000, seed=1), 16000)
+        data = dataset.prepare(folder / "voice.wav", LEVELS, folder / "data")
+        seen = {"two levels": kill_trainings(LEVELS, data, folder / "levels", n["two levels"], rng)}
+        run, fields = (
+            folder / "levels" / "whole",
+            [f"--set={name}={points.as_text(value)}" for name, value in FIELDS.items()],
+        )
+        jobs = {
+            "prepare": command("prepare", "world-units", folder / "voice.wav", folder / "made" / "dataset", *fields),
+            "generate": command("generate", run, folder / "made" / "a.wav", "--seconds", SECONDS, "--primer", "none"),
+            "export": lambda report: runs.export(runs.open_run(run), folder / "made" / "shared"),
+        }
+        (folder / "made").mkdir()
+        for (name, job), made in zip(jobs.items(), ("dataset", "a.wav", "shared")):
+            seen[name] = kill_repeated(job, folder / "made" / made, n[name], rng)
+        return {**seen, "sweep": kill_sweeps(folder, n["sweep"], rng)}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
+    parser.add_argument("--commands", action="store_true", help="two levels, prepare, generate, export and sweep")
     args = parser.parse_args()
     try:
-        print(json.dumps(main(args.kills, args.seed)))
+        print(json.dumps((kill_commands if args.commands else main)(args.kills, args.seed)))
     except Lost as lost:
         sys.exit(f"LOST: {lost}")

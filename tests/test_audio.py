@@ -20,6 +20,7 @@ from scipy.io import wavfile
 from vocalsynth_utils import audio
 from vocalsynth_utils.audio import AudioError
 from vocalsynth_utils.audio.wav import wav_header
+from vocalsynth_utils.storage import limits
 
 
 def voice(n=8000, seed=0):
@@ -187,7 +188,8 @@ def test_reading_holds_one_block_and_not_the_recording(tmp_path):
     assert total == int(x.astype(np.int64).sum()) and peak < 8e6
 
 
-def test_rf64_over_4_gb_is_counted_right(tmp_path):
+def test_rf64_over_4_gb_is_counted_right(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "HOLES_FROM", 2**40)
     n_bytes = 2**32 + 2_000_000
     head = struct.pack(
         "<4sI4s4sIQQQI", b"RF64", 0xFFFFFFFF, b"WAVE", b"ds64", 28, n_bytes + 72, n_bytes, n_bytes // 2, 0
@@ -358,7 +360,8 @@ def test_what_is_no_audio_is_not_read_as_audio(tmp_path, content, recwarn):
     assert not len(recwarn)
 
 
-def test_a_size_that_has_wrapped_past_4_gb_is_not_believed(tmp_path):
+def test_a_size_that_has_wrapped_past_4_gb_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "HOLES_FROM", 2**40)
     n_bytes = 2**32 + 7 * 32000
     with open(tmp_path / "a.wav", "wb") as f:
         f.write(riff(FMT, data(7 * 32000, 2 * TONE.tobytes())))

@@ -57,6 +57,15 @@ def test_kills_at_random_moments_lose_nothing():
     assert seen["training"]["killed"] + seen["generation"]["killed"] == kills
 
 
+@pytest.mark.long
+def test_kills_of_every_other_command_lose_nothing():
+    """Two levels, prepare, generate, export and sweep: a short form of the 200 on record."""
+    command = [sys.executable, str(HERE / "killing.py"), "--commands", "--kills", "12"]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sum(kind["killed"] for kind in json.loads(done.stdout).values()) >= 11
+
+
 @pytest.mark.slow
 def test_same_seed_same_machine_one_thread_same_bits(tiny_recording, tmp_path):
     ends = []

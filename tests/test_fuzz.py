@@ -8,21 +8,27 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import fuzzing
+import hostile
 import hostile_files
+import hostile_sizes
+import hostile_sweeps
 import numpy as np
 import pytest
+import soundfile
 from tiny import SETTINGS, TINY
 
 from vocalsynth_utils import audio, synthetic
 from vocalsynth_utils.__main__ import main
+from vocalsynth_utils.sweeps import points
 
 CASES = int(os.environ.get("VOCALSYNTH_FUZZ_CASES", 0))
 
 
 @pytest.mark.parametrize(
-    "cases", [pytest.param(110, marks=pytest.mark.slow), pytest.param(1100, marks=pytest.mark.long)]
+    "cases", [pytest.param(140, marks=pytest.mark.slow), pytest.param(1400, marks=pytest.mark.long)]
 )
 def test_every_hostile_case_works_or_is_refused_in_one_line(cases):
     cases = CASES or cases
@@ -36,6 +42,41 @@ def test_every_hostile_case_works_or_is_refused_in_one_line(cases):
     # not one check that hides the others, nor a command that refuses everything
     assert all(row["refused"] and row["messages"] > 0.1 * row["cases"] ** 0.5 for row in figures.values())
     assert sum(row["works"] for row in figures.values()) > cases / 20
+    assert all(figures[kind]["works"] for kind in fuzzing.NARROW if kind != "sweep size")  # that one names no recording
+
+
+def test_a_wav_put_together_chunk_by_chunk_is_what_another_reader_finds_in_it(tmp_path):
+    """Of every format, in every byte order, extensible or not: where nothing in it is wrong on purpose."""
+    seen = set()
+    for number in range(120):
+        content = hostile.riff(np.random.default_rng(number), 0)
+        fmt = content[content.index(b"fmt ") + 8 :]
+        (tmp_path / "a.wav").write_bytes(content)
+        try:
+            expected, sr = soundfile.read(tmp_path / "a.wav", dtype="float64", always_2d=True)
+        except soundfile.LibsndfileError:
+            assert fmt[14:16].strip(b"\0") == b"@"  # integers of 64 bits
+            continue
+        if expected.shape[1] == 1:
+            y = audio.read(tmp_path / "a.wav", sr)
+            np.testing.assert_allclose(y, np.clip(expected[:, 0] / max(1, abs(expected).max()), -1, 1), atol=2e-4)
+        seen.add((content[:4], fmt[:2] in (b"\xfe\xff", b"\xff\xfe")))
+    assert seen >= {(b"RIFF", True), (b"RIFF", False), (b"RIFX", True), (b"RIFX", False)}
+
+
+def test_sweep_files_with_nothing_wrong_in_them_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(0, 200, 20):
+        rng, box = np.random.default_rng(number), SimpleNamespace(number=number, save=save)
+        assert points.read(hostile_sweeps.sweep(rng, box).args[1]).points
+        assert points.read(save("t.toml", hostile_sizes.sweep_text(rng, plain=True).encode())).points
+        with pytest.raises(ValueError, match=r"holds|asks for|digits|limit|at most|unknown"):
+            points.read(save("u.toml", hostile_sizes.sweep_text(rng, plain=False).encode()))
+
+
+def save(name, content):
+    Path(name).write_bytes(content)
+    return name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from vocalsynth_utils import audio, dataset, storage, synthetic, training
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.storage import limits
+from vocalsynth_utils.storage import memory
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,14 @@ def test_endless_files_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "holes", "wb") as file:
         file.truncate(1 << 40)
+    with open(tmp_path / "long", "wb") as file:
+        file.truncate((16 << 20) + 1)
     for path, words in (
         (tmp_path / "pipe", "not a regular file"),
         ("/dev/zero", "not a regular file"),
         (tmp_path, "not a regular file"),
-        (tmp_path / "holes", "longer than 16 MB"),
+        (tmp_path / "holes", "holes counts 1099.5 GB, of which 0.0 are there"),
+        (tmp_path / "long", "long holds 16777217 bytes, and at most 16777216 are taken"),
     ):
         with pytest.raises(ValueError, match=words):
             storage.read_json(path)
@@ -194,9 +197,9 @@ def test_a_lock_follows_no_link_and_waits_for_no_pipe(tmp_path):
 def test_free_memory_is_the_least_of_machine_container_and_limits(monkeypatch):
     whole = storage.free_memory()
     assert 0 < whole < 1e15 and 1e6 < storage.used_memory() < 1e11
-    monkeypatch.setattr(limits, "_container", lambda: 12345)
+    monkeypatch.setattr(memory, "_container", lambda: 12345)
     assert storage.free_memory() == 12345
-    monkeypatch.setattr(limits, "_container", lambda: -1)
+    monkeypatch.setattr(memory, "_container", lambda: -1)
     assert storage.free_memory() == 0
 
 
@@ -223,8 +226,8 @@ def test_the_tightest_control_group_tells_what_the_container_leaves(monkeypatch,
         f"{root}/{most}": ["9000"],
         f"{root}/{use}": ["800"],
     }
-    monkeypatch.setattr(limits, "_lines", lambda path: files.get(str(path), []))
-    assert limits._container() == 1000 - 700 + 50
+    monkeypatch.setattr(memory, "_lines", lambda path: files.get(str(path), []))
+    assert memory._container() == 1000 - 700 + 50
 
 
 @pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])
@@ -233,6 +236,6 @@ def test_a_limit_of_the_process_itself_is_seen(name):
     before = resource.getrlimit(limit)
     try:
         resource.setrlimit(limit, (room, before[1]))
-        assert room - 1e12 < limits._own_limit() < room - 1e7
+        assert room - 1e12 < memory._own_limit() < room - 1e7
     finally:
         resource.setrlimit(limit, before)

@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -205,7 +203,7 @@ def prepare(recording, recipe, folder, elsewhere=(), on_stage=None):
     opened = audio.open_recording(recording, recipe.sample_rate)
     equal = next(_equal([folder, *elsewhere], recording, recipe), None)
     if equal is None or equal.folder != folder:
-        with _new_folder(folder, lambda: any(_equal([folder], recording, recipe))) as part:
+        with storage.new_folder(folder, lambda: any(_equal([folder], recording, recipe))) as part:  # made meanwhile
             if equal is None:
                 analysed = _analyse(opened, recording, recipe, folder, part, on_stage)
                 analysed.check_enough(recipe)  # said now, not after an hour
@@ -226,23 +224,6 @@ def _equal(folders, recording, recipe):
             dataset, version = _open(Path(folder))
             if version == ANALYSIS and dataset.is_of(recording, recipe):
                 yield dataset
-
-
-@contextlib.contextmanager
-def _new_folder(folder, made_meanwhile):
-    """A folder beside, to fill; it becomes `folder` when all went well, unless another process made that meanwhile."""
-    existing = next(parent for parent in folder.absolute().parents if parent.is_dir())
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=existing))  # nothing of `folder` is made before that
-    try:
-        yield part
-        os.chmod(part, 0o755)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not made_meanwhile():
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.rename(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _analyse(opened, recording, recipe, folder, part, on_stage):

@@ -103,8 +103,10 @@ def generate(run, seconds, frames, *args, **options):
 def reference(run, dataset, on_stage=None):
     """The voice of a dataset as an `evaluation.Reference`, described once for all evaluations and kept beside it."""
     path = dataset.folder / REFERENCE
-    with contextlib.suppress(OSError, ValueError):  # none yet, or of another version
-        return evaluation.load_reference(path)
+    with contextlib.suppress(OSError, ValueError):  # none yet, of another version, or of no voice
+        described = evaluation.load_reference(path)
+        if described.sr == run.recipe.sample_rate:
+            return described
     voice, recipe = (dataset.signal("train"), dataset.signal("test")), run.recipe
     described = evaluation.reference(*voice, recipe.sample_rate, evaluation.codec_of(recipe), on_stage=on_stage)
     with contextlib.suppress(OSError):  # a dataset that is not ours to write to
@@ -153,4 +155,5 @@ def evaluate(run, dataset=None, seconds=EVALUATED_SECONDS, seed=0, temperature=1
     if ears:
         on_stage("listening with the ears that others made")
         result |= evaluation.ears.listen(train, test, generated, recipe.sample_rate, evaluation.codec_of(recipe))
-    return {**result, "generation_x_real_time": speed, **(run.result() or {})}, generated
+    result["generation_x_real_time"] = speed
+    return {**result, **{k: v for k, v in (run.result() or {}).items() if k not in result}}, generated

@@ -6,12 +6,14 @@ wins over the flags chosen here.
 """
 
 import builtins
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import logging
 import os
 import shlex
+import stat
 import sys
 import tempfile
 import types
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 
+@functools.cache
 def cache_dir():
     """Folder for what is compiled on this machine, a Path: inside the environment, never in the home folder.
 
@@ -35,8 +38,11 @@ def cache_dir():
     except OSError:
         pass
     outside = Path(tempfile.gettempdir()) / f"vocalsynth_utils-{os.getuid()}"  # a container's user may have no name
-    outside.mkdir(mode=0o700, exist_ok=True)
-    return outside
+    with contextlib.suppress(FileExistsError):
+        outside.mkdir(mode=0o700)
+    found = outside.lstat()  # what lies in it is run: it must be nobody else's, and no link
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return outside if ours else Path(tempfile.mkdtemp(prefix=f"{outside.name}-"))
 
 
 def theano_flags():

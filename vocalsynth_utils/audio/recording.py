@@ -50,6 +50,7 @@ class Recording:
             if not 0 < self._n_channels <= MAX_CHANNELS:
                 raise ValueError(f"{self._n_channels} channels; 1 to {MAX_CHANNELS} can be mixed down")
             if wav:
+                self._check_length(wav.size // wav.block)
                 self.n_samples = int(wav.size // wav.block * sr / wav.sample_rate + 0.5)  # as soxr counts
             if self._wav and self._wav.note:
                 self._warn(self._wav.note)
@@ -121,12 +122,16 @@ class Recording:
             for x in [frame] if self.dtype == "int16" else convert.resample(frame):
                 x = x.to_ndarray().reshape(-1, self._n_channels)
                 n_read += len(x)
-                if n_read > MAX_HOURS * 3600 * self._rate:
-                    raise ValueError(f"longer than {MAX_HOURS} h; cut it into parts")
+                self._check_length(n_read)
                 yield x
         for note in [] if self._heard else notes:  # said once, though stereo is read twice
             self._warn(note)
         self._heard = True
+
+    def _check_length(self, n_stored):
+        """ValueError where a recording is longer than anybody's."""
+        if n_stored > MAX_HOURS * 3600 * self._rate:
+            raise ValueError(f"longer than {MAX_HOURS} h; cut it into parts")
 
     def _stored(self, n, notes):
         """Yield the samples as the file holds them, `av.AudioFrame`s of about `n`; those of a WAV have one channel."""

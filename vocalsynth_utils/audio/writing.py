@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import soundfile
 
-from ..storage import atomic
+from ..storage import atomic, real_path
 from .signal import KNEE, MAX_RATE, MP3_RATES, AudioError, check_rate, printable, reason, to_int16
 
 RATES = {".wav": range(MAX_RATE + 1), ".flac": range(655_351), ".ogg": range(200_001), ".mp3": MP3_RATES}  # Hz
@@ -29,7 +29,7 @@ def wav_length(seconds, sr):
 def check_place(path, make_folder=False):
     """`AudioError` where no file can be written, or not of such a name; with `make_folder`, a folder may be missing."""
     path, name = os.fspath(path), printable(path)
-    folder = os.path.dirname(os.path.abspath(path))
+    folder = os.path.dirname(real_path(path))  # of a link, where it leads
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -90,8 +90,8 @@ def writer(path, sr=16000):
 
     The end of its name decides: .wav, .flac (both of 16 bits), .ogg (Vorbis) or .mp3. The samples go into a hidden file
     beside `path`, which takes its name when the block ends well; after an error or Ctrl-C it is removed, and what stood
-    at `path` before still stands. Another name, a rate that the format does not know, a folder that is missing or not
-    writable, a full disk and a bad sample are an `AudioError`.
+    at `path` before still stands. Where `path` is a link, what it leads to is written. Another name, a rate that the
+    format does not know, a folder that is missing or not writable, a full disk and a bad sample are an `AudioError`.
 
     >>> import tempfile, numpy as np
     >>> with writer(os.path.join(tempfile.mkdtemp(), "hum.wav"), sr=16000) as w:
@@ -106,7 +106,7 @@ def writer(path, sr=16000):
     if sr not in rates:
         raise AudioError(f"{printable(path)}: {sr} Hz is no rate of {kind}, at most {rates[-1]}; write a WAV file")
     try:
-        with atomic(path, "wb") as file:
+        with atomic(real_path(path), "wb") as file:
             w = Writer(file, sr, kind)
             with w._sound:
                 yield w

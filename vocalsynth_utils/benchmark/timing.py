@@ -28,6 +28,9 @@ LARGE_BLOCKS = {name: str(1 << bits) for name, bits in _SMALLEST}  # kept by mal
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+MOST_REPEATS = 1000
+
+
 class Worker:
     """A process of `workers` that does one step when asked: its function `kind` with the arguments `options` (a dict).
 
@@ -47,7 +50,8 @@ class Worker:
     def _read(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a benchmark process failed: {self.process.stderr.read().strip()[-800:]}")
+            said = "".join(self.process.stderr.read().strip().splitlines()[-1:])
+            raise ValueError(f"a benchmark process failed ({said[:200]}); use smaller shapes, or make memory free")
         return json.loads(line)
 
     def step(self):
@@ -72,8 +76,8 @@ class Worker:
 def parse_shape(text):
     """``"16000/600/50/16"`` as the sizes it stands for; ValueError when it is not four positive numbers."""
     parts = text.split("/")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) for part in parts):
-        raise ValueError(f"shape is {text!r}, must be inputs/units/steps/batch, e.g. 800/300/100/32")
+    if len(parts) != 4 or not all(p.isdecimal() and len(p) < 7 and int(p) for p in parts):
+        raise ValueError(f"shape is {text!r:.80}, must be inputs/units/steps/batch, e.g. 800/300/100/32")
     return dict(zip(("n_inputs", "n_units", "n_steps", "n_batch"), map(int, parts)))
 
 
@@ -268,6 +272,8 @@ def main(args):
     """Run the benchmarks of parsed arguments; returns what to print."""
     for shape in args.shapes:
         parse_shape(shape)
+    if not 1 <= args.repeats <= MOST_REPEATS:
+        raise ValueError(f"repeats={args.repeats} must be a whole number from 1 to {MOST_REPEATS}")
     if args.gpu:
         shapes = QUICK_SHAPES if args.quick else args.shapes
         found = {shape: card.bench(parse_shape(shape), args.device, args.repeats) for shape in shapes}

@@ -226,8 +226,8 @@ def _synthesise_log_mel(frames, recipe):
 
 def _check_world(recipe):
     sr, length, row = recipe.sample_rate, recipe.frame_length, world.row_length(recipe.sample_rate)
-    if sr < 12000 or sr % 200:
-        fine = "a multiple of 200 from 12000 on, as are 16000, 24000 and 48000"
+    if not 12000 <= sr <= 96000 or sr % 200:
+        fine = "a multiple of 200 from 12000 to 96000, as are 16000, 24000 and 48000"
         raise ValueError(f"sample_rate is {sr}; features 'world' needs {fine}")
     if length % row:
         raise ValueError(f"frame_length is {length}; features 'world' needs a multiple of {row} samples")

@@ -7,7 +7,7 @@ The experiments are data, in experiments.toml; those of 2016 are there in full s
 from .choices import check_choice, check_known
 from .experiments import FAMILIES, RECIPES, get
 from .listing import described, listing
-from .recipe import CHOICES, Contradiction, Recipe, parse_setting
+from .recipe import CHOICES, MOST_EPOCHS, Contradiction, Recipe, parse_setting
 
-__all__ = ["CHOICES", "Contradiction", "FAMILIES", "RECIPES", "Recipe", "check_choice", "check_known", "described"]
-__all__ += ["get", "listing", "parse_setting"]
+__all__ = ["CHOICES", "Contradiction", "FAMILIES", "MOST_EPOCHS", "RECIPES", "Recipe", "check_choice", "check_known"]
+__all__ += ["described", "get", "listing", "parse_setting"]

@@ -137,6 +137,7 @@ class Recipe:
 _FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
 _LEAST_WHOLE = {"n_steps": 2, **dict.fromkeys(("sample_rate", "frame_length", "n_offsets", "n_batch", "n_epochs"), 1)}
 _MOST_WHOLE = 2**31 - 1  # what every library underneath takes for a size or a seed
+MOST_EPOCHS = 100_000  # of which the log is read at once
 _LEAST, _MOST = 1e-30, 1e30  # of a float's size: squares of it matter in float32, and beyond these are 0 or infinite
 _MOST_LAYERS = 16  # a network of more takes minutes to compile
 _MOST_SEQUENCES = 10**7  # of an epoch from random positions: their places are drawn before it begins
@@ -162,9 +163,9 @@ def _checked(field, value):
     elif kind is bool:
         fine, remedy = type(value) is bool, "be true or false"
     elif kind is int:
-        least = _LEAST_WHOLE.get(name, 0)
-        fine = type(value) is int and least <= value <= _MOST_WHOLE
-        remedy = f"be a whole number from {least} to {_MOST_WHOLE}"
+        least, most = _LEAST_WHOLE.get(name, 0), MOST_EPOCHS if name == "n_epochs" else _MOST_WHOLE
+        fine = type(value) is int and least <= value <= most
+        remedy = f"be a whole number from {least} to {most}"
     elif kind is float:
         fine = type(value) in (int, float)
         size = abs(value) if fine and name == "forget_bias" else value

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .. import storage
+from ..storage import limits
 
 CONVERT = "python -m vocalsynth_utils.runs.convert"  # what makes an older run readable
 KEPT = "kept."  # what the names of parameters begin with that stand for those of the epoch itself
@@ -24,6 +25,20 @@ CHUNK = 1 << 20
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint file that is not whole."""
+
+
+class _Measured:
+    """A file of which no more is read at once than what lists an archive's arrays may take."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def read(self, n=-1):
+        storage.check_most(n, limits.MOST_DIRECTORY, "bytes", "the list of its arrays")
+        return self._file.read(n)
 
 
 class _Hashed:
@@ -62,9 +77,12 @@ def read(path, keep=lambda name: True, sealed=True):
     """
     digest, arrays = hashlib.blake2b(digest_size=DIGEST_BYTES), {}
     try:
-        with storage.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with storage.open_regular(path) as file, zipfile.ZipFile(_Measured(file)) as archive:
             members = archive.infolist()
             length = file.seek(0, 2)
+            storage.check_most(len(members), limits.MOST_ARRAYS, "arrays", "it")
+            text = sum(info.file_size for info in members if info.filename == f"{META}.npy")
+            storage.check_most(text, limits.MOST_TEXT, "bytes", "its meta data")
             twice = len({info.filename for info in members}) < len(members)
             if twice or sum(info.file_size for info in members) > length or members[0].header_offset:
                 raise ValueError("its arrays are not stored one after the other")
@@ -76,8 +94,8 @@ def read(path, keep=lambda name: True, sealed=True):
                 raise ValueError(f"it has no digest; {CONVERT} RUN gives it one")
             if arrays.pop(DIGEST, _bytes(expected)).tobytes() != expected:
                 raise ValueError("its digest differs from its content")
-            meta = json.loads(arrays.pop(META).tobytes())
-            if type(meta) is not dict or type(meta.get("epoch")) is not int:
+            meta = storage.parse_json(arrays.pop(META).tobytes().decode(), "its meta data")
+            if type(meta.get("epoch")) is not int:
                 raise ValueError("it does not say its epoch")
             return {name: array for name, array in arrays.items() if array is not None}, meta
     except FileNotFoundError:

@@ -4,7 +4,6 @@ python -m vocalsynth_utils.runs.exporting RUN FOLDER
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from .. import storage
 from . import checkpoints
 from .run import LOG, check_free, open_run
 
-KEPT = ("log.csv", "result.json", "errors.npz")
 LEFT_OUT = ("optimiser.", LOG)  # what a checkpoint's names of optimiser state and log begin with
 
 
@@ -20,22 +18,28 @@ def export(run, folder):
     """Copy a `Run`'s best parameters, and all that generating from them needs, into a new folder; returns its `Run`.
 
     The optimiser's state stays behind, so the copy generates but cannot be trained on; so does the dataset, so it is
-    primed with a recording, or with nothing. ValueError when the run has no checkpoint, or the folder holds a run.
+    primed with a recording, or with nothing. The folder appears when it is complete. ValueError when the run has no
+    checkpoint, or the folder holds something.
     """
     arrays, meta = run.load("best", keep=lambda name: not name.startswith(LEFT_OUT))
     arrays = checkpoints.chosen(arrays)
     check_free(folder)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; choose another folder for the run")
     # the dataset is not there: no path of this machine's
     shared = run._replace(folder=folder, data=dict(run.data, folder="dataset"))
-    shared.save("best", arrays, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
-    described = json.loads((run.folder / "recipe.json").read_text())
-    with storage.atomic(folder / "recipe.json", "w") as file:
-        json.dump(dict(described, data=shared.data), file, indent=1)
-    for name in KEPT:
-        if (run.folder / name).exists():
-            shutil.copyfile(run.folder / name, folder / name)
+    described = dict(storage.read_json(run.folder / "recipe.json"), data=shared.data)
+    with storage.new_folder(folder) as part:
+        filled = shared._replace(folder=part)
+        filled.save("best", arrays, epoch=meta["epoch"], valid_loss=meta["valid_loss"])
+        if (errors := run.errors()) is not None:
+            filled.save_errors(errors, meta["epoch"])
+        filled.write_log(run.log())  # what they say, for the files may lead anywhere
+        for name, values in (("recipe.json", described), ("result.json", run.result())):
+            if values is not None:
+                with storage.atomic(part / name, "w") as file:
+                    json.dump(values, file, indent=1)
     return shared
 
 

@@ -22,10 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import features, preprocessing, storage
-from ..recipes import Recipe
-from ..storage import atomic, link, remove_unfinished, sync_folder
+from ..recipes import MOST_EPOCHS, Recipe
+from ..storage import atomic, limits, link, remove_unfinished, sync_folder
 from . import checkpoints
 
+NEEDED = ("epoch", "train_loss", "valid_loss", "duration")  # columns of every log
 LOG = "log."  # what a checkpoint's names of log columns begin with
 INSTEAD = {"last": ("last-previous",), "best": ("best-previous", "last", "last-previous")}  # of a damaged one
 
@@ -72,12 +73,18 @@ class Run(NamedTuple):
             raise ValueError(f"{what}; name that by --data, or start another run")
 
     def log(self):
-        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole."""
+        """The rows of log.csv, numbers as numbers: a list of dicts, up to the first one that is not whole.
+
+        ValueError where it holds more rows or columns than any run has.
+        """
         try:
-            text = storage.read_bytes(self.folder / "log.csv").decode(errors="replace")
+            text = storage.read_bytes(self.folder / "log.csv", limits.MOST_LOG).decode(errors="replace")
         except FileNotFoundError:
             return []
-        rows = []
+        header, where, rows = text.partition("\n")[0], f"{self.folder / 'log.csv'}", []
+        if not {*NEEDED} <= {*header.rstrip("\r").split(",")}:
+            return []
+        _check_log(text.count("\n") - 1, header.count(",") + 1, where)
         with contextlib.suppress(csv.Error, TypeError, ValueError):
             for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
                 rows.append({name: _number(value) for name, value in row.items()})
@@ -277,8 +284,15 @@ def _checked_data(data, recipe):
 def logged(arrays):
     """The log's rows that `Run.save` put into a checkpoint: a list of dicts."""
     found = {name: array for name, array in arrays.items() if name.startswith(LOG) and array.ndim == 1}
+    _check_log(max(map(len, found.values()), default=0), len(found), "the checkpoint's log")
     columns = {name[len(LOG) :]: array.tolist() for name, array in found.items()}
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+def _check_log(n_epochs, n_columns, where):
+    """ValueError where a log is larger than any run's."""
+    storage.check_most(n_epochs, MOST_EPOCHS, "epochs", where)
+    storage.check_most(n_columns, limits.MOST_COLUMNS, "columns", where)
 
 
 @contextlib.contextmanager
@@ -307,6 +321,6 @@ def _number(text):
     if text in ("True", "False"):
         return text == "True"
     try:
-        return int(text)
+        return int(text) if len(text) < 19 else float(text)
     except ValueError:
         return float(text)

@@ -1,62 +1,51 @@
-"""Bytes of memory that this process has, and may still take."""
+"""How much of anything that may come from elsewhere is taken: looked at before it costs memory or time.
 
-import math
-import resource
-from pathlib import Path
+What is more is refused by a ValueError with what, how much, and the limit. No file of ours comes near one.
+"""
 
-import psutil
+import errno
+import os
 
-GROUPS = {  # of versions 2 and 1: where they are mounted; the files that tell limit and use; what of the use gives way
-    "": ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    "memory": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
-
-
-def free_memory():
-    """Bytes that this process may still take: what the machine, its container and limits of its own leave."""
-    machine = psutil.virtual_memory().available + psutil.swap_memory().free
-    return max(0, min(machine, _container(), _own_limit()))
-
-
-def used_memory():
-    """Bytes this process has already, not counting mapped files."""
-    told = psutil.Process().memory_info()
-    return told.rss - getattr(told, "shared", 0)
+MOST_TEXT, MOST_LOG = 1 << 24, 1 << 26  # bytes of JSON or another text; of a log
+MOST_VALUES = 1 << 19  # in a JSON file
+MOST_ARRAYS = 1 << 12  # in a checkpoint
+MOST_DIRECTORY = 1 << 20  # bytes in which a checkpoint lists them
+MOST_COLUMNS = 100  # of a log; its epochs are limited by the recipe
+MOST_SWEEP = 1 << 18  # bytes of a sweep's file: reading TOML takes a second or more for a megabyte
+MOST_PARTS = 1 << 9  # of a key in it, joined by dots: the time it takes grows as their square
+MOST_RUNS = 10_000  # that a sweep asks for, which is years
+MOST_LABEL = 100  # characters
+MOST_NAME, MOST_PATH = 255, 3840  # bytes, of a name and of all that leads to it: what Linux takes, less one more name
+HOLES_FROM, HOLES_SHARE = 10**9, 0.01  # bytes of a file that is looked at for holes; what at least must not be one
 
 
-def readable_size(n_bytes):
-    """A number of bytes for people."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+def check_most(n, most, what, where):
+    """ValueError where something holds more than is taken."""
+    if n > most:
+        raise ValueError(f"{where} holds {n} {what}, and at most {most} are taken")
 
 
-def _own_limit():
-    """What limits set for this process leave (`ulimit -v`, `ulimit -d`)."""
-    told = psutil.Process().memory_info()
-    used = {resource.RLIMIT_AS: told.vms, resource.RLIMIT_DATA: getattr(told, "data", 0)}
-    most = {limit: resource.getrlimit(limit)[0] for limit in used}
-    return min((most[limit] - used[limit] for limit in used if most[limit] != resource.RLIM_INFINITY), default=math.inf)
+def check_path(path):
+    """ValueError where a path, as seen from the root, or a name in it is longer than a file system takes."""
+    name = max(path.split(os.sep), key=lambda part: len(os.fsencode(part)))
+    for what, start, part, most in (("path", path, os.path.abspath(path), MOST_PATH), ("name", name, name, MOST_NAME)):
+        check_most(len(os.fsencode(part)), most, "bytes", f"the {what} {start[:40]!r}...")
 
 
-def _container():
-    """What the control groups of this process leave; the files that they count as used give way."""
-    left = [math.inf]
-    for line in _lines("/proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers not in GROUPS:
-            continue
-        root, limit, use, idle = GROUPS[controllers]
-        folder = Path(root + path)
-        for group in (folder, *folder.parents):
-            most, used = _lines(group / limit), _lines(group / use)
-            if str(group).startswith(root) and most and used and most[0].isdigit():
-                entries = dict(line.split() for line in _lines(group / "memory.stat"))
-                left.append(int(most[0]) - int(used[0]) + int(entries.get(idle, 0)))
-    return min(left)
-
-
-def _lines(path):
-    """The lines of a small text file; none where it cannot be read."""
+def check_holes(handle, name):
+    """ValueError for a large file that is nearly all holes, which reads as zeros for minutes: a download cut off."""
+    size, there, at = os.fstat(handle).st_size, 0, 0
+    if size < HOLES_FROM or not hasattr(os, "SEEK_DATA"):
+        return
     try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+        while there < HOLES_SHARE * size:
+            at = os.lseek(handle, at, os.SEEK_DATA)
+            end = os.lseek(handle, at, os.SEEK_HOLE)
+            there, at = there + end - at, end
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # which says that no more of it follows; others, that nobody knows
+            return
+        what = f"counts {size / 1e9:.1f} GB, of which {there / 1e9:.1f} are there and the rest is holes"
+        raise ValueError(f"{name} {what}; copy it again") from None
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)

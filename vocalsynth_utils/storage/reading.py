@@ -12,41 +12,47 @@ import stat
 
 import numpy as np
 
-MOST_TEXT = 1 << 24  # bytes; the longest of ours has a hundredth of it
+from .limits import MOST_TEXT, MOST_VALUES, check_holes, check_most
+
 DTYPE, SHAPE = rb"([<>|][fiu][1248])", rb"\((\d+,|\d+(?:, \d+)+)\)"
 HEADER = re.compile(rb"\{'descr': '" + DTYPE + rb"', 'fortran_order': (False|True), 'shape': " + SHAPE + rb", \} *\n")
 
 
 def open_regular(path):
-    """Open a file to read its bytes; ValueError for a folder, a pipe or a device, which may never end."""
+    """Open a file to read its bytes; ValueError for a folder, a pipe, a device or holes, which may never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes would block for ever
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{os.path.basename(path)} is not a regular file")
+        check_holes(handle, os.path.basename(path))
+    except ValueError:
         os.close(handle)
-        raise ValueError(f"{os.path.basename(path)} is not a regular file")
+        raise
     return os.fdopen(handle, "rb")
 
 
-def read_bytes(path):
-    """The content of a file of at most 16 MB; ValueError on anything else, OSError when it cannot be opened."""
+def read_bytes(path, most=MOST_TEXT):
+    """The content of a file of at most so many bytes; ValueError on anything else, OSError when it cannot be opened."""
     with open_regular(path) as file:
-        content = file.read(MOST_TEXT + 1)
-    if len(content) > MOST_TEXT:
-        raise ValueError(f"{os.path.basename(path)} is longer than {MOST_TEXT >> 20} MB")
+        content = file.read(most + 1)  # of the file that is open: its size may be told wrong
+        check_most(max(len(content), os.fstat(file.fileno()).st_size), most, "bytes", os.path.basename(path))
     return content
-
-
-def read_text(path):
-    """As `read_bytes`, of UTF-8."""
-    return read_bytes(path).decode()
 
 
 def read_json(path):
     """The object a JSON file holds, a dict; ValueError on anything else, OSError when it cannot be opened."""
+    return parse_json(read_bytes(path).decode(), os.path.basename(path))
+
+
+def parse_json(text, what):
+    """The object in a JSON text, as `read_json`; a ValueError calls the text `what`."""
+    check_most(text.count(",") + 1, MOST_VALUES, "values", what)
     try:
-        values = json.loads(read_text(path))
+        return as_object(json.loads(text), what)
     except RecursionError:
-        raise ValueError(f"{os.path.basename(path)} is nested too deeply") from None
-    return as_object(values, os.path.basename(path))
+        raise ValueError(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what} is no JSON ({error})") from None
 
 
 def as_object(values, what):
@@ -54,6 +60,12 @@ def as_object(values, what):
     if not isinstance(values, dict):
         raise ValueError(f"{what} is no JSON object")
     return values
+
+
+def plain_numbers(values):
+    """Those of a JSON object's values that are numbers, and not too large for one: a dict, empty for anything else."""
+    fits = lambda v: type(v) is float or type(v) is int and abs(v) < 2**63
+    return {name: v for name, v in values.items() if fits(v)} if isinstance(values, dict) else {}
 
 
 def numbers(values, shape, what):

@@ -6,12 +6,11 @@ import glob
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
-
-from .reading import open_regular
 
 NAME_BYTES = 100  # of the file's own name in that of its unfinished part: a name has room for 255
 HEADER_BYTES = 128  # what numpy pads the header of a .npy file to
@@ -40,6 +39,35 @@ def atomic(path, mode):
         if isinstance(error, OSError):
             name_file(error, path)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(folder, unwanted=lambda: False):
+    """A folder beside, to fill; it becomes `folder` when all went well, in place of one that stands there.
+
+    With `unwanted` it does not where that says so by then. Until then it is hidden, ``.NAME.xxxxxxxx.part``, as the
+    unfinished part of a file is, and goes as that does. Folders above it are made, and go where it does not come.
+    """
+    folder = real_path(folder)
+    if folder == real_path("."):
+        raise ValueError(f"{folder} is the folder you are in, which another cannot take the place of; name one in it")
+    made = [above for above in folder.parents if not above.exists()]
+    with contextlib.ExitStack() as ended:
+        for above in reversed(made):
+            ended.callback(_remove_empty, above)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = _part(folder)
+        part.mkdir()
+        ended.callback(shutil.rmtree, part, ignore_errors=True)
+        handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+        ended.callback(os.close, handle)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield part
+        if not unwanted():
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(part, folder)
 
 
 def write_array(path, blocks, dtype):
@@ -95,6 +123,11 @@ def real_path(path):
     return Path(os.path.realpath(path))
 
 
+def _remove_empty(folder):
+    with contextlib.suppress(OSError):  # something is in it
+        os.rmdir(folder)
+
+
 def sync_folder(folder):
     """Bring the names in a folder to the disk, where the system can."""
     with contextlib.suppress(OSError):
@@ -106,11 +139,15 @@ def sync_folder(folder):
 
 
 def remove_unfinished(folder, name=None):
-    """Remove what killed writers left unfinished in a folder, of one file or of all."""
+    """Remove what killed writers left unfinished in a folder, of one file or of all; a link is not followed."""
     for part in Path(folder).glob(f".{glob.escape(name) if name else '*'}.????????.part"):
-        with contextlib.suppress(OSError, ValueError), open_regular(part) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(part)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+            handle = os.open(part, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            opened.callback(os.close, handle)
+            kind = os.fstat(handle).st_mode
+            if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(part) if stat.S_ISDIR(kind) else os.unlink(part)
 
 
 def _part(path):

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import tomllib
 import zlib
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 from .. import storage
 from ..gpu import ENGINES
 from ..recipes import Contradiction, Recipe, check_known, get
+from ..storage import limits
 
-MAX_RUNS = 10_000
 DIGITS = 12  # of an identity
 KINDS = {field.name: field.type for field in dataclasses.fields(Recipe)}
 NOT_FIELDS = {"seed": "use the key seeds", "name": "use the key recipe", "purpose": "it changes nothing"}
@@ -51,7 +52,7 @@ def read(path):
     """The Sweep of a TOML file, or ValueError with what is wrong with it or with any point of it, in one line."""
     path = Path(path)
     try:
-        return _sweep(path, tomllib.loads(storage.read_text(path)))
+        return _sweep(path, _parsed(storage.read_bytes(path, limits.MOST_SWEEP).decode()))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; docs/sweeps.md shows what goes into it") from None
     except UnicodeDecodeError:
@@ -64,6 +65,13 @@ def read(path):
         raise ValueError(f"{path}: {error}") from None
 
 
+def _parsed(text):
+    """What TOML says, once no key in it has so many parts that reading it takes minutes."""
+    n_parts = max(part.count(".") for part in re.split(r"[=,{}\[\]\n]", text)) + 1
+    storage.check_most(n_parts, limits.MOST_PARTS, "parts joined by dots", "a line of it")
+    return tomllib.loads(text)
+
+
 def _sweep(path, table):
     """The parsed file as a Sweep."""
     _check_keys(table)
@@ -73,12 +81,12 @@ def _sweep(path, table):
             raise ValueError("it sets both epochs and n_epochs; keep one of them")
         fixed["n_epochs"] = table["epochs"]
     varied, n_varied = _search(table["random"]) if "random" in table else _grid(table.get("grid", {}))
-    cases, seeds = _cases(table), table.get("seeds")
-    n_runs = n_varied * len(cases) * len(seeds or [0])
-    if n_runs > MAX_RUNS:
-        years = f"at most {MAX_RUNS} are taken, which is years: use a random search"
+    seeds = table.get("seeds")
+    n_runs = n_varied * len(table.get("case", [0])) * len(seeds or [0])
+    if n_runs > limits.MOST_RUNS:
+        years = f"at most {limits.MOST_RUNS} are taken, which is years: use a random search"
         raise ValueError(f"it asks for {n_runs} runs; {years}")
-    points, skipped = _points(table, fixed, cases, list(varied), seeds)
+    points, skipped = _points(table, fixed, _cases(table), list(varied), seeds)
     return Sweep(
         storage.real_path(path).parent.name if path.stem == "sweep" else path.stem,
         points,
@@ -150,7 +158,7 @@ def _recipes(changes, seeds):
     if base is None:
         raise ValueError('no recipe is named; write recipe = "2016-small", or another name from `recipes`')
     recipe = get(base).replace(**changes)
-    return [recipe.replace(seed=seed) for seed in (seeds or [recipe.seed])]
+    return [recipe.replace(seed=seed) for seed in seeds] if seeds else [recipe]
 
 
 def _grid(table):
@@ -226,9 +234,12 @@ def _cases(table):
     cases = {}
     for entry in table["case"]:
         case = _fields({key: value for key, value in entry.items() if key != "label"}, "case")
-        label = entry.get("label", ", ".join(f"{k}={as_text(v)}" for k, v in case.items()) or "as it is")
-        if not isinstance(label, str) or not label.strip():
-            raise ValueError(f"label={label!r} of a case must be text")
+        usual = ", ".join(f"{k}={as_text(v)}" for k, v in case.items()) or "as it is"
+        label = entry.get("label", usual)
+        plain = isinstance(label, str) and label.strip() and label.isprintable() and len(label) <= limits.MOST_LABEL
+        if label is not usual and not plain:
+            must = f"be printable text of at most {limits.MOST_LABEL} characters"
+            raise ValueError(f"label={label!r:.80} of a case must {must}")
         if label in cases:
             raise ValueError(f"two cases are called {label!r}; give each its own label")
         cases[label] = case

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import runs, storage
 from ..plots.style import BASELINES, COLOURS, CYCLE, INK, dress, legend
+from ..storage import limits
 
 SCORE = "valid_error_over_variance"
 SCORES = {SCORE: "squared error / variance,\nvalid part", "survival_s": "survival (s)", "fd": "Fréchet distance"}
@@ -27,11 +28,10 @@ def row(point, folder, ended):
     ``baseline`` names the best; losses are / variance, of the last epoch and of the worst.  None where there is none.
     """
     ended = ended or {"status": "waiting"}
-    files = [folder / name for name in ("result.json", "evaluate.json")]
-    found = [ended["status"] == "finished" and path.exists() for path in files]
-    result, measured = (storage.read_json(path) if there else {} for path, there in zip(files, found))
+    result, measured = (_made(ended, folder / name) for name in ("result.json", "evaluate.json"))
+    baselines, diagnosed = (storage.plain_numbers(result.get(name)) for name in ("valid_baselines", "diagnostics"))
+    result, measured = storage.plain_numbers(result), storage.plain_numbers(measured)
     log, unit = _log(folder) if ended["status"] != "waiting" else ([], 1.0)
-    baselines = result.get("valid_baselines") or {}
     best = min(baselines, key=baselines.get, default=None)
     total = lambda name: round(sum(r[name] for r in log), 3) if log and name in log[0] else None
     return {
@@ -40,7 +40,7 @@ def row(point, folder, ended):
         "status": ended["status"],
         "epochs": len(log),
         "best_epoch": result.get("best_epoch"),
-        "n_parameters": ended.get("n_parameters"),
+        "n_parameters": storage.plain_numbers(ended).get("n_parameters"),
         **{name: result.get(name) for name in (SCORE, "test_error_over_variance")},
         "baseline": best,
         "best_baseline": baselines.get(best),
@@ -51,16 +51,26 @@ def row(point, folder, ended):
         **{name: measured.get(name) for name in MEASURED},
         "seconds": total("duration"),
         "cpu_seconds": total("cpu_seconds"),
-        **(result.get("diagnostics") or {}),
+        **diagnosed,
         "run": folder.name,
         "reason": ended.get("reason", ""),
     }
 
 
+def _made(ended, path):
+    """What a finished run says in a JSON file; {} where there is none."""
+    try:
+        return storage.read_json(path) if ended["status"] == "finished" else {}
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove its folder, and start the sweep again") from None
+
+
 def n_epochs(folder):
     """Whole epochs of a run, by the lines of its log."""
     try:
-        return max(0, (Path(folder) / "log.csv").read_bytes().count(b"\n") - 1)
+        return max(0, storage.read_bytes(Path(folder) / "log.csv", limits.MOST_LOG).count(b"\n") - 1)
     except FileNotFoundError:
         return 0
 
@@ -196,6 +206,8 @@ def figure(rows):
     A row of panels for each score there is, a panel for each swept field; settings that differ in this field alone are
     joined.  ValueError when no row has finished.
     """
+    # a dollar sign is one, and no beginning of a formula
+    rows = [{name: v.replace("$", r"\$") if isinstance(v, str) else v for name, v in r.items()} for r in rows]
     found, names = settings(rows), fields(rows)
     scores = [s for s in SCORES if any(setting[s] is not None for setting in found)]
     if not scores:

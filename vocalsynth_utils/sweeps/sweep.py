@@ -13,11 +13,12 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import psutil
 
-from .. import dataset, runs, storage, synthetic
+from .. import audio, dataset, runs, storage, synthetic
 from . import points, report, worker
 
 ATTEMPTS = 3  # of a run whose worker dies
@@ -70,7 +71,7 @@ def run(path, out=None, data=None, workers=None, scheduler=None, on_change=lambd
             _remove(new)
             raise
         with storage.atomic(out / "sweep.toml", "wb") as file:
-            file.write(Path(path).read_bytes())
+            file.write(storage.read_bytes(path))
         table = _Table(out, plan, jobs, on_change)
         if waiting := table.waiting():
             n_workers = min(workers or plan.workers or physical_cores(), len(waiting))
@@ -108,8 +109,7 @@ def _remove(new):
 def _jobs(plan, source, out):
     """The job of each point, in order; equal points share one.  Prepares datasets and checks each point by its own."""
     (out / "data").mkdir(exist_ok=True)
-    for unfinished in (out / "data").glob(".*"):  # of a sweep that was killed here
-        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+    storage.remove_unfinished(out / "data")  # of a sweep that was killed here
     if source is None:
         voice = None if plan.voice_seconds is None else out / "data" / f"voice-{plan.voice_seconds:g}.wav"
         source = synthetic.built_in(voice, plan.voice_seconds or synthetic.SECONDS)
@@ -147,11 +147,14 @@ def _dataset(source, recipe, folder):
 
 
 def _digest(source):
-    """A recording's content, or that of a prepared dataset, as a short text."""
+    """The content of a recording, or of a prepared dataset, as a short text; ValueError where it is neither."""
     digest = hashlib.sha256()
+    with warnings.catch_warnings():  # what these have to say is said when it is prepared or loaded
+        warnings.simplefilter("ignore")
+        dataset.load(source) if source.is_dir() else audio.open_recording(source)  # before it is read to its end
     arrays = [path for path in (source / "signal.npy", source / "rows.npy") if path.exists()]
-    for path in [source] if source.is_file() else arrays:
-        with open(path, "rb") as file:
+    for path in arrays if source.is_dir() else [source]:
+        with storage.open_regular(path) as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()
@@ -192,7 +195,7 @@ class _Table:
         report.write_table(rows, self.out / "table.csv")
         if draw:
             report.write_curves(rows, self.out, self.out / "curves.csv")
-            if any(row["status"] == "finished" for row in rows):
+            if any(row[score] is not None for row in rows for score in report.SCORES):
                 with storage.atomic(self.out / "figure.png", "wb") as file:
                     report.figure(rows).savefig(file, format="png", dpi=110)
             self.drawn = time.monotonic()

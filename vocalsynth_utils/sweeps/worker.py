@@ -62,7 +62,10 @@ def outcome(folder):
     """How a run of a sweep ended, as `work` says; None before its end."""
     path = Path(folder) / "outcome.json"
     try:
-        return storage.read_json(path)
+        ended = storage.read_json(path)
+        if ended.get("status") not in ("finished", "diverged", "failed") or type(ended.get("reason")) is not str:
+            raise ValueError("it does not say how the run ended")
+        return ended
     except FileNotFoundError:
         return None
     except ValueError as error:

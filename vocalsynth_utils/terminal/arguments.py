@@ -10,7 +10,7 @@ import math
 import os
 import sys
 
-from .. import __version__, benchmark, gpu, recipes
+from .. import __version__, benchmark, gpu, recipes, storage
 from .endings import say
 
 SHIPPED = "world-units"
@@ -58,11 +58,18 @@ def whole(text, least=0):
 at_least_1 = functools.partial(whole, least=1)
 
 
+@checked
+def checked_path(text):
+    """A path that a file system takes."""
+    storage.check_path(text)
+    return text
+
+
 def path(text):
     """A path: anything but nothing."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path names no file; leave the option out, or name one")
-    return text
+    return checked_path(text)
 
 
 def existing(text):
