@@ -53,6 +53,14 @@ def language():
         yield "| " + " | ".join(map(str, model.values())) + f" | {model['unit'] + model['length']:.3f} |"
 
 
+def plain(part):
+    """Lines of a table of a part of what was chosen by, as it is."""
+    measured = held("choices", part)
+    yield from head(*measured[0])
+    for row in measured:
+        yield "| " + " | ".join(VOICES.get(value, str(value)) for value in row.values()) + " |"
+
+
 def lessons():
     """Lines of a table of notebooks: minutes to read, seconds to run, and memory."""
     yield from head("", "minutes to read", "seconds of a core", "memory, MB")
@@ -72,6 +80,8 @@ TABLES = {
     "lived": lambda: rows("ears", ALSO, drawn),
     "choices": lambda: rows("choices", EARS),
     "language": language,
+    "noise": lambda: plain("noise"),
+    "between": lambda: plain("between_frames"),
     "lessons": lessons,
     "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }
