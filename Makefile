@@ -6,7 +6,7 @@
 # make check      lint and the fast tests: a minute
 # make test       all tests but the long ones, and the lessons' own check
 # make test-long  builds from nothing, kills by the dozen, the solutions: what takes long and guards what rarely changes
-# make test-torch the tests of the engine by PyTorch, in an environment with its build for CPUs: build/torch
+# make test-torch  the tests of the engine by PyTorch, in an environment with its build for CPUs, build/torch
 # make test-all   make test on every Python found here
 # LAB_FLAGS=... is passed on to JupyterLab, e.g. --no-browser.
 # PYTHON=/path/to/python chooses the interpreter, 3.11 to 3.14; COMPILER=zig takes a C++ compiler from the package index.

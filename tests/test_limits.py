@@ -19,7 +19,6 @@ from tiny import SETTINGS, TINY
 
 from vocalsynth_utils import audio, dataset, pipeline, runs, storage, sweeps, theano_setup
 from vocalsynth_utils.__main__ import main
-from vocalsynth_utils.audio import players
 from vocalsynth_utils.evaluation import stored
 from vocalsynth_utils.evaluation.evaluator import Reference
 from vocalsynth_utils.evaluation.independent import Heard
@@ -440,5 +439,5 @@ def test_what_is_compiled_is_kept_where_nobody_else_can_put_anything(tmp_path, m
 
 def test_what_a_page_shows_of_a_strangers_name_is_escaped():
     name = "<script>alert(1)</script>&\"'"
-    shown = players.player(np.sin(np.arange(1600)), 16000, name)._repr_html_()
+    shown = audio.player(np.sin(np.arange(1600)), 16000, name)._repr_html_()
     assert "<script>" not in shown and "&lt;script&gt;" in shown
