@@ -218,24 +218,24 @@ def kill_repeated(job, path, n_kills, rng):
     whole, took, seen = files(path), time.monotonic() - started, {"killed": 0, "while it was being written": 0}
     remove()
     while seen["killed"] < n_kills:
-        pattern = str(path.parent / ".*.part") if seen["killed"] % 3 == 0 and not parts(path.parent) else None
-        killed, _ = victim(job, rng.uniform(0, 20) if pattern else rng.uniform(0, 1.1) * took, pattern)
-        seen["killed"] += killed
-        seen["while it was being written"] += bool(killed and parts(path.parent))
-        check(files(path) in (None, whole), f"{path.name} was neither whole nor absent")
-        if path.exists():
-            remove()
-        if seen["killed"] % KILLS_PER_RUN == 0:
-            victim(job)
-            check(files(path) == whole, f"{path.name}, made again, differs")
-            check(not parts(path.parent), f"unfinished parts of {path.name} stayed")
-            remove()
+        for _ in range(min(KILLS_PER_RUN, n_kills - seen["killed"])):
+            pattern = str(path.parent / f".{path.name}.*.part") if seen["killed"] % 3 == 0 and not parts(path) else None
+            killed, _ = victim(job, rng.uniform(0, 20) if pattern else rng.uniform(0, 1.1) * took, pattern)
+            seen["killed"] += killed
+            seen["while it was being written"] += bool(killed and parts(path))
+            check(files(path) in (None, whole), f"{path.name} was neither whole nor absent")
+            if path.exists():
+                remove()
+        victim(job)
+        check(files(path) == whole, f"{path.name}, made again, differs")
+        check(not parts(path), f"unfinished parts of {path.name} stayed")
+        remove()
     return seen
 
 
-def parts(folder):
-    """Names of unfinished parts in a folder."""
-    return [path.name for path in folder.glob(".*.part")]
+def parts(path):
+    """Names of unfinished parts of a file or folder."""
+    return [part.name for part in path.parent.glob(f".{path.name}.*.part")]
 
 
 def command(*args):
