@@ -78,7 +78,12 @@ def test_any_minutes_train_at_least_one_epoch(tiny_data, compiled_once, tmp_path
 
 
 @pytest.mark.parametrize(
-    "path, words", [("n" * 300, "holds 300 bytes"), ("d/" * 3000 + "x", "bytes, and at most 3840")]
+    "path, words",
+    [
+        ("n" * 300, "holds 300 bytes"),
+        ("d/" * 3000 + "x", "folders, and at most 200"),
+        ("dddddddddddddddddddddddddddddd/" * 150 + "x", "bytes, and at most 3840"),
+    ],
 )
 def test_a_path_longer_than_allowed_is_one_line_with_the_limit(path, words, capsys):
     for args in (

@@ -16,6 +16,7 @@ MOST_PARTS = 1 << 9  # of a key in it, joined by dots: the time it takes grows a
 MOST_RUNS = 10_000  # that a sweep asks for, which is years
 MOST_LABEL = 100  # characters
 MOST_NAME, MOST_PATH = 255, 3840  # bytes, of a name and of all that leads to it: what Linux takes, less one more name
+MOST_FOLDERS = 200  # above a file: Python makes them one within the other
 HOLES_FROM, HOLES_SHARE = 10**9, 0.01  # bytes of a file that is looked at for holes; what at least must not be one
 
 
@@ -27,6 +28,7 @@ def check_most(n, most, what, where):
 
 def check_path(path):
     """ValueError where a path, as seen from the root, or a name in it is longer than a file system takes."""
+    check_most(os.path.abspath(path).count(os.sep), MOST_FOLDERS, "folders", f"the path {path[:40]!r}...")
     name = max(path.split(os.sep), key=lambda part: len(os.fsencode(part)))
     for what, start, part, most in (("path", path, os.path.abspath(path), MOST_PATH), ("name", name, name, MOST_NAME)):
         check_most(len(os.fsencode(part)), most, "bytes", f"the {what} {start[:40]!r}...")
