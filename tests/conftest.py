@@ -3,6 +3,7 @@
 Theano is imported after the package has set it up, whichever test comes first; figures do not outlive their test.
 """
 
+import os
 import shutil
 import sys
 
@@ -11,18 +12,14 @@ import pytest
 
 import vocalsynth_utils  # noqa: F401
 
+os.environ["VOCALSYNTH_QUIET"] = "1"  # no stage is announced, however slow the machine: tests count what else is said
+
 
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
-
-
-@pytest.fixture(autouse=True)
-def no_stage_is_long(monkeypatch):
-    """What a command is at is not announced, however slow the machine: tests count what it says besides."""
-    monkeypatch.setattr("vocalsynth_utils.terminal.stages.QUIET", 3600)
 
 
 @pytest.fixture(scope="session")

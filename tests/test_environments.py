@@ -40,6 +40,7 @@ def test_a_user_without_a_name_and_a_home_sings(tmp_path):
         "-i",
         f"PATH={os.defpath}",
         f"PYTHONPATH={ROOT}",
+        "VOCALSYNTH_QUIET=1",
     ]
     if not shutil.which("unshare") or ran(nobody, "true").returncode:
         pytest.skip("no other user can be had here")

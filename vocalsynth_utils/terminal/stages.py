@@ -1,10 +1,12 @@
 """`Stages`: what a command is at, on standard error, as a bar with the time left, or as a line now and then."""
 
+import os
 import sys
 import threading
 import time
 
-QUIET = 2.0  # s; what is over by then needs no announcement
+# s; what is over by then needs no announcement; with VOCALSYNTH_QUIET, for scripts that read it, nearly nothing does
+QUIET = 3600.0 if os.environ.get("VOCALSYNTH_QUIET") else 2.0
 BETWEEN_LINES = 15.0  # s, where there is no terminal
 
 
