@@ -47,6 +47,9 @@ class Browser:
             message = json.loads(self.socket.recv())
             if message.get("method") == "Network.requestWillBeSent":
                 self.asked.append(message["params"]["request"]["url"])
+            if message.get("method") == "Page.javascriptDialogOpening":  # leaving what is not saved
+                leave = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self.socket.send(json.dumps(leave))
             if message.get("id") == self.n_calls:
                 assert "error" not in message, message
                 return message["result"]
