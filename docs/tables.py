@@ -53,12 +53,13 @@ def language():
         yield "| " + " | ".join(map(str, model.values())) + f" | {model['unit'] + model['length']:.3f} |"
 
 
-def plain(part):
-    """Lines of a table of a part of what was chosen by, as it is."""
-    measured = held("choices", part)
+def plain(name, part="rows", **forms):
+    """Lines of a table of a part of a file as it is, numbers in a form where there is one."""
+    measured = held(name, part)
     yield from head(*measured[0])
     for row in measured:
-        yield "| " + " | ".join(VOICES.get(value, str(value)) for value in row.values()) + " |"
+        shown = {k: "" if v is None else format(v, forms[k]) if k in forms else str(v) for k, v in row.items()}
+        yield "| " + " | ".join(VOICES.get(value, value) for value in shown.values()) + " |"
 
 
 def lessons():
@@ -80,8 +81,8 @@ TABLES = {
     "lived": lambda: rows("ears", ALSO, drawn),
     "choices": lambda: rows("choices", EARS),
     "language": language,
-    "noise": lambda: plain("noise"),
-    "between": lambda: plain("between_frames"),
+    "noise": lambda: plain("noise", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
+    "between": lambda: plain("choices", "between_frames"),
     "lessons": lessons,
     "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }

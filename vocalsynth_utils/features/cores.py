@@ -36,4 +36,5 @@ def counting(on_stage, stage, total):
 
 
 def n_threads():
+    """How many threads `over_cores` takes: an int, at most MAX_THREADS."""
     return min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())

@@ -51,6 +51,7 @@ class Engine:
             raise ValueError(self._full(f"needs about {readable_size(needed)} and has"))
 
     def free_memory(self):
+        """Bytes free on the card."""
         return torch.cuda.mem_get_info(self.device)[0]
 
     def _full(self, what):
@@ -209,6 +210,7 @@ class _Compiled:
 
     @torch.no_grad()
     def losses(self, X):
+        """The loss of each level of the deterministic network, a tensor (n_levels,)."""
         return torch.stack(self.net.losses(X)[0])
 
     @contextlib.contextmanager

@@ -72,26 +72,40 @@ if triton:
         return y
 
     @triton.jit
+    def _tile(n_batch, n, ROWS: tl.constexpr, UNITS: tl.constexpr):
+        units, rows = tl.program_id(0) * UNITS + tl.arange(0, UNITS), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+        mine = (rows[:, None] < n_batch) & (units[None, :] < n)
+        return units, rows, mine, rows[:, None] * n + units[None, :], rows[:, None] * 4 * n + units[None, :]
+
+    @triton.jit
+    def _load_gates(at, n, mine):
+        first, second = tl.load(at, mine, 0.0), tl.load(at + n, mine, 0.0)
+        return first, second, tl.load(at + 2 * n, mine, 0.0), tl.load(at + 3 * n, mine, 0.0)
+
+    @triton.jit
+    def _store_gates(at, n, mine, i, f, g, o):
+        tl.store(at, i, mine)
+        tl.store(at + n, f, mine)
+        tl.store(at + 2 * n, g, mine)
+        tl.store(at + 3 * n, o, mine)
+
+    @triton.jit
     def _forward(
         z, hid, cell, W, w, new_hid, new_cell, n_batch, n,
         LATE: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
         ROWS: tl.constexpr, UNITS: tl.constexpr, INNER: tl.constexpr,
     ):  # fmt: skip
-        units, rows = tl.program_id(0) * UNITS + tl.arange(0, UNITS), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-        mine = (rows[:, None] < n_batch) & (units[None, :] < n)
-        at, gate = rows[:, None] * n + units[None, :], rows[:, None] * 4 * n + units[None, :]
-        i = tl.load(z + gate, mine, 0.0)
-        f = tl.load(z + gate + n, mine, 0.0)
-        g = tl.load(z + gate + 2 * n, mine, 0.0)
-        o = tl.load(z + gate + 3 * n, mine, 0.0)
+        units, rows, mine, at, gate = _tile(n_batch, n, ROWS, UNITS)
+        i, f, g, o = _load_gates(z + gate, n, mine)
         for start in range(0, n, INNER):
             k = start + tl.arange(0, INNER)
             h = tl.load(hid + rows[:, None] * n + k[None, :], (rows[:, None] < n_batch) & (k[None, :] < n), 0.0)
             here, column = (k[:, None] < n) & (units[None, :] < n), W + k[:, None] * 4 * n + units[None, :]
-            i = tl.dot(h, tl.load(column, here, 0.0), i, input_precision=PRECISION)
-            f = tl.dot(h, tl.load(column + n, here, 0.0), f, input_precision=PRECISION)
-            g = tl.dot(h, tl.load(column + 2 * n, here, 0.0), g, input_precision=PRECISION)
-            o = tl.dot(h, tl.load(column + 3 * n, here, 0.0), o, input_precision=PRECISION)
+            W_i, W_f, W_g, W_o = _load_gates(column, n, here)
+            i = tl.dot(h, W_i, i, input_precision=PRECISION)
+            f = tl.dot(h, W_f, f, input_precision=PRECISION)
+            g = tl.dot(h, W_g, g, input_precision=PRECISION)
+            o = tl.dot(h, W_o, o, input_precision=PRECISION)
         known = units < n
         w_o = tl.load(w + 2 * n + units, known, 0.0)[None, :]
         before = tl.load(cell + at, mine, 0.0)
@@ -107,10 +121,7 @@ if triton:
             factor = o
         tl.store(new_cell + at, c, mine)
         tl.store(new_hid + at, factor * _act(c, KIND), mine)
-        tl.store(z + gate, i, mine)
-        tl.store(z + gate + n, f, mine)
-        tl.store(z + gate + 2 * n, g, mine)
-        tl.store(z + gate + 3 * n, o, mine)
+        _store_gates(z + gate, n, mine, i, f, g, o)
 
     @triton.jit
     def _backward(
@@ -118,9 +129,7 @@ if triton:
         LATE: tl.constexpr, KIND: tl.constexpr, PRECISION: tl.constexpr,
         ROWS: tl.constexpr, UNITS: tl.constexpr, INNER: tl.constexpr,
     ):  # fmt: skip
-        units, rows = tl.program_id(0) * UNITS + tl.arange(0, UNITS), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-        mine = (rows[:, None] < n_batch) & (units[None, :] < n)
-        at, gate = rows[:, None] * n + units[None, :], rows[:, None] * 4 * n + units[None, :]
+        units, rows, mine, at, gate = _tile(n_batch, n, ROWS, UNITS)
         to_hid = tl.load(d_hid + at, mine, 0.0)
         for start in range(0, n_terms, INNER):
             k = start + tl.arange(0, INNER)
@@ -131,10 +140,7 @@ if triton:
             to_hid = tl.dot(d, W_t, to_hid, input_precision=PRECISION)
         known = units < n
         w_o = tl.load(w + 2 * n + units, known, 0.0)[None, :]
-        i = tl.load(gates + gate, mine, 0.0)
-        f = tl.load(gates + gate + n, mine, 0.0)
-        g = tl.load(gates + gate + 2 * n, mine, 0.0)
-        o = tl.load(gates + gate + 3 * n, mine, 0.0)
+        i, f, g, o = _load_gates(gates + gate, n, mine)
         before, c = tl.load(cell_before + at, mine, 0.0), tl.load(cell + at, mine, 0.0)
         a = _act(c, KIND)
         if KIND == 0:
@@ -154,10 +160,7 @@ if triton:
         w_i, w_f = tl.load(w + units, known, 0.0)[None, :], tl.load(w + n + units, known, 0.0)[None, :]
         tl.store(d_cell + at, d * f + d_i * w_i + d_f * w_f, mine)
         tl.store(d_peephole + at, d_peep, mine)
-        tl.store(d_z + gate, d_i, mine)
-        tl.store(d_z + gate + n, d_f, mine)
-        tl.store(d_z + gate + 2 * n, d_g, mine)
-        tl.store(d_z + gate + 3 * n, d_o, mine)
+        _store_gates(d_z + gate, n, mine, d_i, d_f, d_g, d_o)
 
     @triton.jit
     def _update(

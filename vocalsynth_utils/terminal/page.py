@@ -46,7 +46,6 @@ def _sound(name, y, sr):
     figure, picture = Figure(figsize=(9, 2.4), layout="constrained", dpi=90), io.BytesIO()
     plots.spectrogram(y, sr, figure.add_subplot())
     figure.savefig(picture, format="png")
-    sound, image = (base64.b64encode(data).decode() for data in (audio.to_mp3(y, sr), picture.getvalue()))
-    return f"""<h2>{name}</h2>
-<audio controls preload="metadata" src="data:audio/mpeg;base64,{sound}"></audio>
+    image = base64.b64encode(picture.getvalue()).decode()
+    return f"""<h2>{name}</h2>{audio.player(y, sr)._repr_html_()}
 <img alt="Spectrogram of {len(y) / sr:.0f} s: {name}" src="data:image/png;base64,{image}">"""
