@@ -180,7 +180,8 @@ def test_interrupted_training_exits_130_and_keeps_whole_epochs(tiny_recording, c
     process = multiprocessing.get_context("fork").Process(target=in_process, args=(args, tmp_path / "stderr"))
     process.start()
     deadline = time.time() + 120
-    while not ((folder / "last.npz").exists() and (folder / "log.csv").exists()) and time.time() < deadline:
+    log = folder / "log.csv"
+    while not (log.exists() and len(log.read_text().splitlines()) > 1) and time.time() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, how)
     process.join(60)

@@ -4,6 +4,7 @@ import base64
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -195,3 +196,27 @@ def test_stages_of_preparing_and_training_are_told_in_their_order(tiny_recording
     analysed = [(done, total) for name, done, total in told if name == "analysing the voice"]
     assert analysed[0] == (0, 40000) and analysed[-1][0] == pytest.approx(40000, abs=60)
     assert np.all(np.diff([done for done, _ in analysed]) >= 0)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash is here")
+@pytest.mark.parametrize(
+    "typed, completed",
+    [
+        ("tr", {"train"}),
+        ("train world-u", {"world-units", "world-units-large"}),
+        ("train world-units --da", {"--data"}),
+        ("prepare world-units recor", {"recorded.wav"}),
+        ("generate world-units --temp", {"--temperature"}),
+    ],
+)
+def test_a_shell_completes_commands_options_recipes_and_files(tmp_path, capsys, typed, completed):
+    with pytest.raises(SystemExit) as ended:
+        main(["--completion", "bash"])
+    assert not ended.value.code
+    words = ["vocalsynth", *typed.split(" ")]
+    (tmp_path / "completion.sh").write_text(capsys.readouterr().out)
+    (tmp_path / "recorded.wav").touch()
+    lines = ["source ./completion.sh", f"COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}"]
+    lines += [f"_shtab_vocalsynth vocalsynth {words[-1]} {words[-2]}", 'printf "%s\\n" "${COMPREPLY[@]}"']
+    found = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)
+    assert set(found.stdout.split()) == completed, found.stderr

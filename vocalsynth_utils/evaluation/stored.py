@@ -10,7 +10,7 @@ from .evaluator import Reference
 from .independent import Heard
 from .measures import Gaussian
 
-VERSION = 5  # said where a checkpoint says its epoch
+VERSION = 6  # said where a checkpoint says its epoch
 PLAIN = ("sr", "std", "roughness", "figures")  # of a Reference; all else is arrays
 SHAPES = {  # of these; -1: any length
     **{name: (40,) for name in ("mean", "scale", "spectrum", "heldout_mean")},

@@ -90,7 +90,8 @@ def unrolled_network(n_units=(600, 600, 600), n_steps=4, n_features=16000, ax=No
         _text(ax, right, y, note, ha="left", fontsize=9.5)
     _text(ax, -0.95, output / 2, "state (hid, cell) flows\nfrom step to step", rotation=90, fontsize=9)
     ax.set(xlim=(-1.25, right + 2.3), ylim=(-0.45, target + 0.4))
-    ax.set_axis_off()
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     return ax
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..preprocessing import Scaling, frame
-from .style import COLOURS, INK, colour_of, dress, new_axes
+from .style import AROUND, COLOURS, INK, colour_of, dress, new_axes
 
 FLOOR, CEILING = -90, -10  # dB, the range of every spectrogram, so that two of them compare
 COLUMNS = 1200  # more than a figure has pixels
@@ -113,8 +113,8 @@ def height(*signals, margin=1.1):
 def _colourbar(image, axes):
     """The dB scale of spectrograms, to the right of these axes."""
     bar = image.figure.colorbar(image, ax=axes, pad=0.01, aspect=15)
-    bar.set_label("level (dB)", color=INK, fontsize=9)
-    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.set_label("level (dB)", color=AROUND, fontsize=9)
+    bar.ax.tick_params(labelsize=8, colors=AROUND)
     bar.outline.set_visible(False)
 
 

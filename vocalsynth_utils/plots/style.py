@@ -9,11 +9,15 @@ from matplotlib.figure import Figure
 # eight colours that readers of every kind of colour vision tell apart: M. Okabe, K. Ito, "Color Universal Design", 2008
 COLOURS = {"reference": "#6b7280", "generated": "#e69f00", "train": "#0072b2", "valid": "#d55e00", "test": "#cc79a7"}
 BASELINES = {"mean": "#111827", "repeat": "#cc79a7", "linear": "#009e73", "neighbour": "#56b4e9", "optimum": "#0072b2"}
-INK, FAINT = "#374151", "#e5e7eb"
+INK, FAINT = "#374151", "#e5e7eb"  # of words and lines on a panel
+PANEL, AROUND = "#f5f6f8", "#727b8a"  # behind what is drawn, and words about it: read on a light page and on a dark one
 CYCLE = ("#6b7280", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#111827")
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
 MARKERS = "os^Dv*Px"
 DASHED = {"linestyle": "--", "linewidth": 1.1}  # levels to compare with
+
+
+plt.rcParams.update({"figure.facecolor": "none", "axes.facecolor": PANEL, "text.color": AROUND})
 
 
 def new_axes(ax, size, shape=None, **options):
@@ -27,24 +31,24 @@ def new_axes(ax, size, shape=None, **options):
 def dress(ax, xlabel=None, ylabel=None, title=None, grid="y", beside=False):
     """Labels, light grid, no box, a legend to the right of the axes where it is wanted `beside`; returns `ax`."""
     if beside:
-        legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend(ax, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, frameon=True, edgecolor="none", framealpha=1)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#9ca3af")
-    ax.tick_params(colors=INK, labelsize=9, color="#9ca3af")
+    ax.tick_params(colors=AROUND, labelsize=9, color="#9ca3af")
     if grid:
         ax.grid(axis=grid, color=FAINT, linewidth=0.8)
         ax.set_axisbelow(True)
     if xlabel:
-        ax.set_xlabel(xlabel, color=INK, fontsize=9.5)
+        ax.set_xlabel(xlabel, color=AROUND, fontsize=9.5)
     if ylabel:
-        ax.set_ylabel(ylabel, color=INK, fontsize=9.5)
+        ax.set_ylabel(ylabel, color=AROUND, fontsize=9.5)
     if title:
-        ax.set_title(title, color=INK, fontsize=10.5, loc="left")
+        ax.set_title(title, color=AROUND, fontsize=10.5, loc="left")
     return ax
 
 
 def legend(ax, **options):
-    """A legend without a box, where there is something to name."""
+    """A legend without a box's lines, where there is something to name."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(**{"frameon": False, "fontsize": 9, "labelcolor": INK, **options})
 

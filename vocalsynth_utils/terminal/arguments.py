@@ -88,12 +88,14 @@ def parsed(argv, functions):
     top = Parser(prog="vocalsynth", formatter_class=argparse.RawDescriptionHelpFormatter, **about)
     top.add_argument("--version", action="version", version=f"vocalsynth {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    known = {function.__name__: function for function in functions}
+    known, wants = {function.__name__: function for function in functions}, argv[:1] == ["--completion"]
+    shells = {"choices": ("bash", "zsh"), "help": "print what lets a shell complete what is typed"}
+    top.add_argument("--completion", action=_Completion, metavar="SHELL", **shells)
     for name, function in known.items():
         text = function.__doc__.splitlines()[0]
         p = commands.add_parser(name, help=text, description=text)
         p.set_defaults(function=function)
-        if argv[:1] == [name]:
+        if wants or argv[:1] == [name]:
             _add_options(name, p)
     if argv and not argv[0].startswith("-"):
         try:
@@ -101,6 +103,22 @@ def parsed(argv, functions):
         except ValueError as error:
             top.error(error)
     return top.parse_args(argv or ["--help"])
+
+
+class _Completion(argparse.Action):
+    """Print a shell's script that completes commands, their options, names of recipes and of files; and end."""
+
+    def __call__(self, parser, namespace, shell, option=None):
+        import shtab
+
+        commands = next(a.choices for a in parser._actions if a.dest == "command")
+        for action in (a for p in commands.values() for a in p._actions):
+            if action.type in (path, existing):
+                action.complete = shtab.FILE
+            elif action.dest == "recipe":
+                action.choices = list(recipes.RECIPES)
+        print(shtab.complete(parser, shell))
+        sys.exit()
 
 
 def _add_options(command, p):
