@@ -31,7 +31,8 @@ def new_axes(ax, size, shape=None, **options):
 def dress(ax, xlabel=None, ylabel=None, title=None, grid="y", beside=False):
     """Labels, light grid, no box, a legend to the right of the axes where it is wanted `beside`; returns `ax`."""
     if beside:
-        legend(ax, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, frameon=True, edgecolor="none", framealpha=1)
+        place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
+        legend(ax, frameon=True, edgecolor="none", framealpha=1, **place)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#9ca3af")
     ax.tick_params(colors=AROUND, labelsize=9, color="#9ca3af")
