@@ -32,7 +32,7 @@ def main():
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
     drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110)
+    figure.savefig(drawn, dpi=110, facecolor="white")
     Image.open(drawn).convert("RGB").quantize(128).save(HERE / "voices.png", optimize=True)
 
 

@@ -28,7 +28,7 @@ pre { margin: 0; font: .8rem/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Conso
   border: 1px solid var(--line); border-radius: 6px; overflow-x: auto; }
 .input_area .highlight, .input_area pre { background: none; }
 .output_area { padding: .15rem .8rem; overflow-x: auto; } .prompt { display: none; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+img { max-width: 100%; height: auto; }
 audio { display: block; width: 100%; max-width: 26rem; margin: .2rem 0 .7rem; }
 table { border-collapse: collapse; margin: .8rem 0; }
 td, th { padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }

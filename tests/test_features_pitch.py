@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy
 from scipy.signal import butter, sosfilt
 
 from vocalsynth_utils import features
@@ -113,9 +114,28 @@ def test_noise_and_silence_have_no_pitch():
         assert pitch.track(noise[:n], SR).shape == (1 + n // 80,)
 
 
+def breath(f):
+    """Five seconds of noise through three formants, the lowest at `f` Hz."""
+    noise, y = np.random.default_rng(1).normal(size=5 * SR), 0
+    for times, gain, width in ((1, 1, 90), (1.7, 0.5, 110), (4, 0.25, 160)):
+        y = y + gain * scipy.signal.lfilter(*scipy.signal.iirpeak(times * f, times * f / width, fs=SR), noise)
+    return y
+
+
+@pytest.mark.parametrize("f", [350, 500, 650, 800])
+def test_breath_that_makes_formants_ring_is_not_voiced(monkeypatch, f):
+    assert np.mean(pitch.track(breath(f), SR) > 0) < 0.2
+    monkeypatch.setattr(pitch, "RINGING", 1e9)  # by one threshold for every pitch
+    assert np.mean(pitch.track(breath(f), SR) > 0) > 0.3
+
+
 def worth(path, found):
     """Strengths along a path of states, 0 unvoiced, less what its changes cost: added up one by one."""
-    silent, per_row = pitch.VOICED + np.maximum(0, 2 - found.level * (1 + pitch.VOICED)), 0.01 / pitch.ROW_SECONDS
+    per_row, silent = 0.01 / pitch.ROW_SECONDS, []
+    for f0, strength, level in zip(*found):
+        lowest, highest = pitch.VOICED
+        begins = min(max(lowest, np.exp(-np.pi * pitch.RINGING / f0[np.argmax(strength)])), highest)
+        silent.append(begins + max(0, 2 - level * (1 + begins)))
     value = sum(found.strength[i, s - 1] if s else silent[i] for i, s in enumerate(path))
     for i, (a, b) in enumerate(itertools.pairwise(path)):
         if (a == 0) != (b == 0):

@@ -2,8 +2,9 @@
 
 Candidates are the peaks of the autocorrelation of a short window, divided by the window's own; the path of least cost
 through them decides.  After P. Boersma, "Accurate short-term analysis of the fundamental frequency and the
-harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993), whose costs these are.  (Praat itself, PyPI's
-parselmouth, is under another licence than ours, and has no wheel for Linux on aarch64.)
+harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993), whose costs these are, and whose threshold, but
+that breath in a formant may be no high voice.  (Praat itself, PyPI's parselmouth, is under another licence than ours,
+and has no wheel for Linux on aarch64.)
 """
 
 from typing import NamedTuple
@@ -22,7 +23,8 @@ FINER = 4  # lags to a sample
 N_LAGS = round(FINER * RATE / F0_FLOOR) + 3
 N_CANDIDATES = 10  # of each row
 LEAST_PEAK = 0.3  # of the autocorrelation, to be a candidate
-VOICED, SILENT = 0.45, 0.005  # strength, and level beside the LOUD rows', at which voice begins
+VOICED, SILENT = (0.45, 0.7), 0.005  # strength, and level beside the LOUD rows', at which voice begins
+RINGING = 70.0  # Hz, a formant's width: breath in it has a strength of exp(-pi * RINGING / f) at a pitch f
 LOUD = 0.99  # quantile of the rows' peaks
 OCTAVE, JUMP, CHANGE = 0.01, 0.35, 0.14  # costs: of an octave lower; in 10 ms, of an octave's jump; of voice on or off
 BLOCK = 512  # rows transformed at a time
@@ -109,7 +111,10 @@ def best_path(found):
 
     Dynamic programming, on segments side by side: what lies MARGIN rows ahead decides nothing any more.
     """
-    n_rows, unvoiced = len(found.f0), VOICED + np.maximum(0, 2 - found.level * (1 + VOICED))
+    n_rows, likeliest = len(found.f0), found.strength.argmax(axis=1)[:, None]
+    ringing = np.exp(-np.pi * RINGING / np.take_along_axis(found.f0, likeliest, axis=1)[:, 0])
+    voiced = np.clip(ringing, *VOICED)
+    unvoiced = voiced + np.maximum(0, 2 - found.level * (1 + voiced))
     strength = np.column_stack([unvoiced, found.strength])  # the first of the states has no pitch
     octave = np.log2(np.column_stack([np.ones(n_rows), found.f0]))
     starts, change = np.arange(0, n_rows, SEGMENT), CHANGE * 0.01 / ROW_SECONDS

@@ -10,7 +10,7 @@ from .. import storage
 
 MOST_SECONDS = 60  # of a sound on the page
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em;
-  color-scheme: light dark } img { width: 100%; background: white } audio { width: 100% } pre { overflow-x: auto }"""
+  color-scheme: light dark } img { width: 100% } audio { width: 100% } pre { overflow-x: auto }"""
 
 
 def write_page(path, title, lines, dataset, generated, recipe, table):
