@@ -83,6 +83,18 @@ TABLES = {
     "language": language,
     "noise": lambda: plain("noise", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
     "between": lambda: plain("choices", "between_frames"),
+    "voicing": lambda: plain(
+        "voicing",
+        **{
+            **EARS,
+            **OWN,
+            **ALSO,
+            "share": ".3f",
+            "trackers_agree": ".3f",
+            "voiced_share_second": ".3f",
+            "voiced_share_second_real": ".3f",
+        },
+    ),
     "lessons": lessons,
     "french": lambda: rows("ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr"),
 }
