@@ -11,11 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 import theano
-from tiny import TINY
 
-from vocalsynth_utils import dataset, runs, storage
+from vocalsynth_utils import runs, storage
 from vocalsynth_utils.recipes import get
-from vocalsynth_utils.runs import Run, checkpoints, convert
+from vocalsynth_utils.runs import Run, checkpoints
 
 DATA = {"folder": "dataset", "scaling": {}, "variance": 1.0, "n_features": 4, "limits": None}
 ROW = {
@@ -132,12 +131,10 @@ def test_arrays_that_changed_places_are_refused(run, changed):
         run.load("last")
 
 
-def test_checkpoint_without_a_digest_is_refused_with_what_gives_it_one(run):
+def test_checkpoint_without_a_digest_is_refused_with_what_to_do(run):
     np.savez(run.path("last"), a=np.arange(4), __meta__=np.frombuffer(json.dumps({"epoch": 3}).encode(), np.uint8))
-    with pytest.raises(ValueError, match=r"it has no digest; python -m vocalsynth_utils.runs.convert RUN gives it one"):
+    with pytest.raises(ValueError, match="it has no digest, .*; train the run again"):
         run.load("last")
-    arrays, meta = checkpoints.read(run.path("last"), sealed=False)
-    assert arrays["a"].tolist() == [0, 1, 2, 3] and meta["epoch"] == 3
 
 
 @pytest.mark.parametrize(
@@ -277,44 +274,6 @@ def test_folder_without_a_run_is_said(tmp_path):
         runs.open_run(tmp_path)
 
 
-def aged(folder):
-    """A run's folder as the version before this layout left it."""
-
-    def renamed(values, names):
-        if not isinstance(values, dict):
-            return values
-        return {names.get(name, name): renamed(value, names) for name, value in values.items()}
-
-    recipe = json.loads((folder / "recipe.json").read_text())
-    old = {
-        "recipe": renamed(recipe["recipe"], {"limits": "clamp"}),
-        "data": renamed(recipe["data"], {"limits": "bounds"}),
-    }
-    (folder / "recipe.json").write_text(json.dumps({**recipe, **old}))
-    for path in folder.glob("*.npz"):
-        arrays, meta = checkpoints.read(path)
-        content = np.frombuffer(json.dumps({**meta, **old}).encode(), np.uint8)
-        path.unlink()  # its other name is aged by itself
-        np.savez(path, **arrays, __meta__=content)  # no digest
-    for name, names in (
-        ("result.json", {"diagnostics": "health"}),
-        ("evaluate.json", {"diagnostics": "health"}),
-        ("dataset/dataset.json", {"limits": "bounds"}),
-    ):
-        values = renamed(json.loads((folder / name).read_text()), names)
-        values.pop("analysis", None)
-        (folder / name).write_text(json.dumps(values))
-
-
-def held(folder):
-    """All that a run's folder holds, read: files of JSON, and checkpoints' arrays and meta data."""
-    found = {path.name: json.loads(path.read_text()) for path in folder.rglob("*.json")}
-    for path in folder.glob("*.npz"):
-        arrays, meta = checkpoints.read(path)
-        found[path.name] = {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}, meta
-    return found
-
-
 def test_a_run_of_frames_of_another_size_is_to_be_trained_again(tmp_path):
     recipe = get("world-mse").to_dict()
     (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "data": {**DATA, "n_features": 27}}))
@@ -322,31 +281,19 @@ def test_a_run_of_frames_of_another_size_is_to_be_trained_again(tmp_path):
         runs.open_run(tmp_path)
 
 
-def test_a_run_of_the_version_before_is_refused_until_it_is_converted_and_then_holds_the_same(tiny_run):
-    (tiny_run / "evaluate.json").write_text(json.dumps({"ok": 1.0, "diagnostics": {"gradient_norm": 1.0}}))
-    before, log = held(tiny_run), (tiny_run / "log.csv").read_bytes()
-    assert before["recipe.json"]["recipe"]["limits"] is True and "diagnostics" in before["result.json"]
-    aged(tiny_run)
-    with pytest.raises(ValueError, match=f"older version; convert it: {checkpoints.CONVERT} {tiny_run}"):
+def test_a_run_of_the_version_before_is_refused_with_what_to_do(tiny_run):
+    path = tiny_run / "recipe.json"
+    meta = json.loads(path.read_text())
+    meta["recipe"]["clamp"] = meta["recipe"].pop("limits")
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match="is a run of an older version; train it again"):
         runs.open_run(tiny_run)
-    assert convert.convert(tiny_run).recipe == TINY
-    after = held(tiny_run)
-    assert "analysis" not in after["dataset.json"]  # of whoever analysed it, nobody knows
-    before["dataset.json"].pop("analysis")
-    assert after == before and (tiny_run / "log.csv").read_bytes() == log
-    run = runs.open_run(tiny_run)
-    assert run.load("best")[0].keys() and run.result()["diagnostics"] and run.limits is None
-    run.check_data(dataset.load(run.dataset_folder))
-    convert.convert(tiny_run)
-    assert held(tiny_run) == after  # again: nothing changes
-    assert not list(tiny_run.glob(".*.part"))
 
 
-def test_converting_what_is_no_run_is_one_line_with_the_usage(tmp_path, monkeypatch):
-    for module, usage in (("convert", "RUN"), ("exporting", "RUN FOLDER")):
-        monkeypatch.setattr(sys, "argv", [module, str(tmp_path)])
-        monkeypatch.delitem(sys.modules, f"vocalsynth_utils.runs.{module}")
-        usage = f"usage: python -m vocalsynth_utils.runs.{module} {usage}"
-        with pytest.raises(SystemExit, match=f"holds no run .*\n{usage}$"):
-            runpy.run_module(f"vocalsynth_utils.runs.{module}", run_name="__main__")
+def test_exporting_what_is_no_run_is_one_line_with_the_usage(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["exporting", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "vocalsynth_utils.runs.exporting")
+    usage = "usage: python -m vocalsynth_utils.runs.exporting RUN FOLDER"
+    with pytest.raises(SystemExit, match=f"holds no run .*\n{usage}$"):
+        runpy.run_module("vocalsynth_utils.runs.exporting", run_name="__main__")
     assert not list(tmp_path.iterdir())

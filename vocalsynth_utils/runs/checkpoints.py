@@ -16,7 +16,6 @@ from numpy.lib import format as npy
 from .. import storage
 from ..storage import limits
 
-CONVERT = "python -m vocalsynth_utils.runs.convert"  # what makes an older run readable
 KEPT = "kept."  # what the names of parameters begin with that stand for those of the epoch itself
 META, DIGEST = "__meta__", "__digest__"
 DIGEST_BYTES = 32
@@ -69,11 +68,10 @@ def write(file, arrays, meta):
         _write_member(archive, DIGEST, _bytes(digest.digest()), digest)
 
 
-def read(path, keep=lambda name: True, sealed=True):
+def read(path, keep=lambda name: True):
     """Arrays by name, those whose name `keep` says yes to, and the meta data of one checkpoint file; all is checked.
 
-    ``sealed=False`` believes a file without a digest. ValueError when the file is missing, `DamagedCheckpoint` when it
-    is torn, altered or no checkpoint.
+    ValueError when the file is missing, `DamagedCheckpoint` when it is torn, altered or no checkpoint.
     """
     digest, arrays = hashlib.blake2b(digest_size=DIGEST_BYTES), {}
     try:
@@ -90,9 +88,11 @@ def read(path, keep=lambda name: True, sealed=True):
                 expected = digest.digest()
                 name = info.filename[: -len(".npy")]
                 arrays[name] = _read_member(archive, info, digest, name in (META, DIGEST) or keep(name))
-            if DIGEST not in arrays and sealed:
-                raise ValueError(f"it has no digest; {CONVERT} RUN gives it one")
-            if arrays.pop(DIGEST, _bytes(expected)).tobytes() != expected:
+            if DIGEST not in arrays:
+                raise ValueError(
+                    "it has no digest, so it is of an older version, or no checkpoint; train the run again"
+                )
+            if arrays.pop(DIGEST).tobytes() != expected:
                 raise ValueError("its digest differs from its content")
             meta = storage.parse_json(arrays.pop(META).tobytes().decode(), "its meta data")
             if type(meta.get("epoch")) is not int:

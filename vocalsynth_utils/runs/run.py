@@ -238,7 +238,7 @@ def open_run(folder):
         meta = storage.read_json(path)
         values, data = (storage.as_object(meta[name], name) for name in ("recipe", "data"))
         if "clamp" in values or "bounds" in data:  # what limits were called
-            remedy = f"convert it: {checkpoints.CONVERT} {folder}"
+            remedy = "train it again"
         recipe = Recipe.from_dict(values)
         held, today = data["n_features"], features.n_features(recipe)
         if not recipe.is_raw and type(held) is int and held != today:
