@@ -304,7 +304,7 @@ def test_stored_arrays_that_were_altered_are_refused(stored, tmp_path, change, w
 @pytest.mark.parametrize(
     "lacking, more, why",
     [
-        ((), {"epoch": 99}, "not of version 5"),
+        ((), {"epoch": 99}, f"not of version {evaluation.stored.VERSION}"),
         (("figures",), {}, "figures"),
         (("heldout_mean",), {}, "heldout_mean"),
         (("rows",), {}, "rows"),
