@@ -7,8 +7,7 @@
 //
 // A tile of C stays in registers while a panel passes: of 16 registers 6 rows x 2 vectors take 12, of 32 8 rows x 3
 // take 24, which leaves some for a row of the panel and a number of A.  Panels that begin at a multiple of ALIGNMENT
-// bytes are read without crossing a cache line; others give the same, more slowly.  While tiles pass over one panel, each
-// calls for a part of the next one: a large matrix lies in the third cache, and would come too late for the first tile.
+// bytes are read without crossing a cache line; others give the same, more slowly.
 #pragma once
 #include <string.h>
 
@@ -29,7 +28,7 @@ enum { VECTOR_BYTES = 32, TILE_ROWS = 6, TILE_VECTORS = 2 };
 #define INSTRUCTIONS "none wider than 16 bytes"
 enum { VECTOR_BYTES = 16, TILE_ROWS = 6, TILE_VECTORS = 2 };
 #endif
-enum { ALIGNMENT = 64 };  // of native.aligned; a cache line
+enum { ALIGNMENT = 64 };  // of native.aligned
 
 // Keeps a vector in a register: a compiler would rather read it from memory again for each row.
 #if defined(__x86_64__)
@@ -65,21 +64,16 @@ static void pack(const real *W, long depth, long n_columns, long ld_row, long ld
     }
 }
 
-// C (ROWS, COLUMNS) = A (ROWS, depth) panel (depth, COLUMNS) + start (ROWS, COLUMNS), and `share` numbers for each k
-// from `ahead` on are called for.
+// C (ROWS, COLUMNS) = A (ROWS, depth) panel (depth, COLUMNS) + start (ROWS, COLUMNS)
 template <class real, int ROWS>
-static void tile(long depth, const real *A, long ld_A, const real *panel, const real *start, long ld_start, real *C,
-                 long ld_C, const real *ahead, long share)
+static void tile(long depth, const real *A, long ld_A, const real *panel, const real *start, long ld_start, real *C, long ld_C)
 {
     typedef typename Panel<real>::vector vector;
-    const long line = ALIGNMENT / sizeof(real);
     const vector *w = reinterpret_cast<const vector *>(panel);
     vector sum[ROWS][TILE_VECTORS];  // stays in registers
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] = reinterpret_cast<const vector *>(start + r * ld_start)[v];
     for (long k = 0; k < depth; ++k, w += TILE_VECTORS) {
-        for (long j = 0; j < Panel<real>::COLUMNS; j += line)
-            if (j < share) __builtin_prefetch(ahead + k * share + j, 0, 2);
         vector now[TILE_VECTORS];
         for (int v = 0; v < TILE_VECTORS; ++v) {
             now[v] = w[v];
@@ -94,12 +88,12 @@ static void tile(long depth, const real *A, long ld_A, const real *panel, const 
 
 template <class real, int ROWS>
 static void tile_of(long rows, long depth, const real *A, long ld_A, const real *panel, const real *start, long ld_start,
-                    real *C, long ld_C, const real *ahead, long share)
+                    real *C, long ld_C)
 {
     if (rows == ROWS)
-        tile<real, ROWS>(depth, A, ld_A, panel, start, ld_start, C, ld_C, ahead, share);
+        tile<real, ROWS>(depth, A, ld_A, panel, start, ld_start, C, ld_C);
     else
-        tile_of<real, (ROWS > 1 ? ROWS - 1 : 1)>(rows, depth, A, ld_A, panel, start, ld_start, C, ld_C, ahead, share);
+        tile_of<real, (ROWS > 1 ? ROWS - 1 : 1)>(rows, depth, A, ld_A, panel, start, ld_start, C, ld_C);
 }
 
 // C (n_rows, width) = A (n_rows, depth) W (depth, n_columns) + start (n_rows, width), width = Panel::width(n_columns);
@@ -109,15 +103,12 @@ static void small_product(long n_rows, long depth, long n_columns, const real *A
                           const real *start, long ld_start, real *C, long ld_C)
 {
     const long P = Panel<real>::COLUMNS, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (long p = 0; p < Panel<real>::count(n_columns); ++p) {
-        const real *panel = packed + p * depth * P, *next = panel + depth * P;
-        const long share = p + 1 < Panel<real>::count(n_columns) ? (P + n_tiles - 1) / n_tiles : 0;
+    for (long p = 0; p < Panel<real>::count(n_columns); ++p)
         for (long k = 0; k < n_tiles; ++k) {  // of nearly equal height: a low one waits for its own sums
             const long row = n_rows * k / n_tiles, rows = n_rows * (k + 1) / n_tiles - row;
-            tile_of<real, TILE_ROWS>(rows, depth, A + row * ld_A, ld_A, panel, start + row * ld_start + p * P, ld_start,
-                                     C + row * ld_C + p * P, ld_C, next + k * depth * share, share);
+            tile_of<real, TILE_ROWS>(rows, depth, A + row * ld_A, ld_A, packed + p * depth * P,
+                                     start + row * ld_start + p * P, ld_start, C + row * ld_C + p * P, ld_C);
         }
-    }
 }
 
 // y (n) += x (depth) W (depth, n), rows of W `ld` apart: eight rows at once keep eight streams
