@@ -69,6 +69,37 @@ def test_gradient_is_the_slope_by_central_differences():
     )
 
 
+def test_the_gradient_of_beta_nll_is_weighted_by_the_variance_over_that_of_the_rows_that_count():
+    out, target = case((40, 1, 6), "float64", 2.0)
+    counted = (np.arange(40) % 3 > 0).astype(float)
+    means, sigmas = out[:, 1:7], MIN_SIGMA + np.logaddexp(0, out[:, 7:])
+    slope = (means - target) / sigmas**2, (1 / sigmas - (target - means) ** 2 / sigmas**3) / (1 + np.exp(-out[:, 7:]))
+    weight = sigmas**2 / (sigmas**2)[counted > 0].mean(axis=0)
+    expected = np.concatenate([np.zeros((40, 1)), *(weight * part for part in slope)], axis=1) * counted[:, None]
+    beta_nll = lambda o, t: losses.beta_nll(o, 1, MIN_SIGMA, t, T.constant(counted[:, None]))
+    rows, gradient = value_and_gradient(beta_nll, out, target, counted)
+    assert np.allclose(rows, scipy_nll(out, target, 1), rtol=1e-12) and np.allclose(gradient, expected, rtol=1e-10)
+
+
+def test_by_beta_nll_a_mean_is_that_of_rows_of_all_sigmas_and_by_likelihood_it_is_not():
+    spread = np.repeat([0.5, 5.0], 500)
+    target = (np.random.default_rng(0).normal(0, spread) + spread)[:, None]
+    out = np.stack([np.zeros(1000), np.full(1000, target.mean()), np.log(np.expm1(spread - MIN_SIGMA))], axis=1)
+    pull = lambda nll: value_and_gradient(nll, out, target, np.full(1000, 0.001))[1][:, 1].sum()
+    assert abs(pull(lambda o, t: losses.beta_nll(o, 1, MIN_SIGMA, t, T.ones((1000, 1))))) < 1e-12
+    assert abs(pull(lambda o, t: losses.nll(o, 1, MIN_SIGMA, t))) > 1
+
+
+def test_several_gaussians_have_no_weights():
+    out, target = case((40, 8, 6), "float64")
+    beta_nll = lambda o, t: losses.beta_nll(o, 8, MIN_SIGMA, t, T.ones((40, 1)))
+    weighted, plain = (
+        value_and_gradient(nll, out, target, np.ones(40))
+        for nll in (beta_nll, lambda o, t: losses.nll(o, 8, MIN_SIGMA, t))
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(weighted, plain))
+
+
 @pytest.mark.parametrize(
     "where, value",
     [("raw", 80), ("raw", -80), ("raw", 1e4), ("raw", -1e4), ("mean", 1e6), ("logit", 1e4), ("logit", -1e4)],

@@ -42,6 +42,21 @@ def nll(out, n_mixtures, min_sigma, target):
     return MixtureNLL(n_mixtures, min_sigma)(out, target)[0]
 
 
+def beta_nll(out, n_mixtures, min_sigma, target, counted):
+    """`nll`, but the gradient of one Gaussian is weighted by its variance: means are fitted by their squared error.
+
+    By likelihood alone a mean learns least where its sigma is largest: where sounds change, and where the pitch leaps.
+    The weights are 1 on average over the rows of which `counted` (n_rows, 1) is 1 and not 0.
+
+    M. Seitzer et al., "On the pitfalls of heteroscedastic uncertainty estimation", ICLR (2022), with beta = 1.
+    """
+    if n_mixtures == 1:
+        variance = T.sqr(mixture_parameters(out, 1, target.shape[1], min_sigma)[2][:, 0])
+        weight = variance * counted.sum() / T.maximum((counted * variance).sum(axis=0), np.float32(1e-9))
+        out = theano.gradient.grad_scale(out, T.concatenate([T.ones_like(out[:, :1]), weight, weight], axis=1))
+    return nll(out, n_mixtures, min_sigma, target)
+
+
 def draw(out, n_mixtures, min_sigma, uniform, normal, temperature):
     """`mixture_sample` of `mixture_parameters` in one pass: (n_rows, n_dims)."""
     if native.unavailable() or n_mixtures > MAX_MIXTURES:
@@ -238,8 +253,8 @@ class WorldHead:
         logit = get_output(self.voicing, {self.hid: hid})
         voicing_nll = T.nnet.softplus(logit) - voiced * logit
         last = current[:, LOG_F0 : LOG_F0 + 1]
-        pitch_nll = nll(*self._pitch(hid, voiced, last), pitch - last)
-        envelope_nll = nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:])
+        pitch_nll = beta_nll(*self._pitch(hid, voiced, last), pitch - last, voiced)
+        envelope_nll = beta_nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:], T.ones_like(voiced))
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
 
     def errors(self, hids, target):

@@ -26,8 +26,6 @@ QUICK_SHAPES = ("26/16/5/4",)
 _SMALLEST = ("MALLOC_MMAP_THRESHOLD_", 30), ("MALLOC_TRIM_THRESHOLD_", 30), ("MALLOC_TOP_PAD_", 26)
 LARGE_BLOCKS = {name: str(1 << bits) for name, bits in _SMALLEST}  # kept by malloc instead of asked for at every step
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
 MOST_REPEATS = 1000
 
 

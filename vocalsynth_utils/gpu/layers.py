@@ -70,6 +70,16 @@ def _nll(out, K, min_sigma, target):
     return -torch.logsumexp(torch.log_softmax(logits, dim=1) + log_density, dim=1)
 
 
+def _beta_nll(out, K, min_sigma, target, counted):
+    """`losses.beta_nll`: (n_rows,)."""
+    if K == 1 and out.requires_grad:
+        variance = torch.square(min_sigma + softplus(out.detach()[:, 1 + target.shape[1] :]))
+        weight = variance * counted.sum() / (counted * variance).sum(dim=0).clamp(min=1e-9)
+        out = out.clone()
+        out.register_hook(lambda d_out: d_out * torch.cat([torch.ones_like(d_out[:, :1]), weight, weight], dim=1))
+    return _nll(out, K, min_sigma, target)
+
+
 def _one_hot(index, n):
     """1 at each index, held as floats, 0 elsewhere: one more axis."""
     return (index.unsqueeze(-1) == torch.arange(n, device=index.device)).to(index.dtype)
@@ -174,6 +184,7 @@ class Net:
         voiced = (target[:, VOICING : VOICING + 1] > 0).to(hid.dtype)
         logit = self.dense("voicing", hid)
         voicing_nll = softplus(logit) - voiced * logit
-        pitch_nll = _nll(self.given("pitch", hid, voiced, last), K, MIN_PITCH_SIGMA, pitch - last)
-        envelope_nll = _nll(self.given("envelope", hid, voiced, pitch), K, MIN_SIGMA, target[:, FRAME:])
+        pitches, sounds = (self.given(name, hid, voiced, x) for name, x in (("pitch", last), ("envelope", pitch)))
+        pitch_nll = _beta_nll(pitches, K, MIN_PITCH_SIGMA, pitch - last, voiced)
+        envelope_nll = _beta_nll(sounds, K, MIN_SIGMA, target[:, FRAME:], torch.ones_like(voiced))
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
