@@ -231,12 +231,15 @@ def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm)
     whole = units.Text(*map(np.concatenate, zip(read, text))).given()
     assert np.array_equal(read.lengths.sum(), len(PRIMER))
     step, draws = generation.compile_chains(network), generation.Draws(network.head, 3)
-    heard = np.concatenate([PRIMER, whole[1 : len(PRIMER) + 1]], axis=1)[None]
-    frame, state = step(heard, None, *draws.take(1))
-    expected = [frame[0]]
-    for row in whole[len(PRIMER) + 1 : len(PRIMER) + n]:
-        frame, state = step(np.concatenate([frame[0], row])[None, None], state, *draws.take(1))
-        expected.append(frame[0])
+    frames, kept, follow = list(PRIMER), network.language.n_heard, network.language.n_follow
+    for i in range(len(PRIMER), len(PRIMER) + n):
+        if (i - len(PRIMER)) % follow == 0:  # anew, from what was last
+            state, first = None, max(0, i - kept)
+        heard = np.concatenate([frames[first:], whole[first + 1 : i + 1]], axis=1)
+        drawn, state = step(heard[None], state, *draws.take(1))
+        frames.append(drawn[0])
+        first = i
+    expected = frames[len(PRIMER) :]
     assert np.allclose(told(network, n, seed=3, text=text), expected, atol=2e-3)
 
 

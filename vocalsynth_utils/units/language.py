@@ -71,13 +71,15 @@ class LanguageModel:
     Parameters
     ----------
     recipe : Recipe
-        Its `vocabulary`, `language_units`, `language_dropout`, `lstm` and `seed`.
+        Its `vocabulary`, `language_units`, `language_dropout`, `n_steps`, `lstm` and `seed`.
     given : Given
         The layer through which the frames hear the text; it knows what the units are.
     """
 
     def __init__(self, recipe, given):
         n, self.given = recipe.language_units, given
+        # steps that a state is made of, and that follow: the first and the last steps of a sequence are left out
+        self.n_heard, self.n_follow = max(1, recipe.n_steps // 4), max(1, recipe.n_steps // 2)
         self.text = InputLayer((None, None, N_TEXT), name="text")
         self.embedding = _Embedding(self.text, recipe.vocabulary, name="language.embedding")
         layer = noise_layer(self.embedding, "dropout", recipe.language_dropout, recipe.seed + 2)

@@ -50,13 +50,20 @@ def _sigmoid(x):
 
 
 def say(language, primer, rng, temperature=1.0):
-    """Text that goes on after a primer, `Text`, for ever: yields (unit, length), ints, by the Gumbel-max trick."""
-    speaker = Speaker(language)
+    """Text that goes on after a primer, `Text`, for ever: yields (unit, length), ints, by the Gumbel-max trick.
+
+    Every `n_follow` segments the state is made anew from the last `n_heard`: beyond the length of training sequences
+    it becomes one that nothing was learned from, and pauses grow.
+    """
+    speaker, past = Speaker(language), [*zip(*primer)]
+    begun = speaker.hid, speaker.cell
     draw = lambda logits: int(np.argmax(logits / temperature - np.log(-np.log(rng.uniform(1e-12, 1, len(logits))))))
-    for segment in zip(*primer):
-        speaker.hear(*segment)
     while True:
-        unit = draw(speaker.units())
-        length = 1 + draw(speaker.lengths(unit))
-        yield unit, length
-        speaker.hear(unit, length)
+        past, (speaker.hid, speaker.cell) = past[-language.n_heard :], begun
+        for segment in past:
+            speaker.hear(*segment)
+        for _ in range(language.n_follow):
+            unit = draw(speaker.units())
+            past.append((unit, 1 + draw(speaker.lengths(unit))))
+            yield past[-1]
+            speaker.hear(*past[-1])

@@ -71,7 +71,8 @@ def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None,
     """As `world_frames`, of two levels: text that goes on, and frames given it; the temperature is that of the text.
 
     `text` are `units.Text` to be said after the primer; by default the language model says them.  `errors`, of
-    `runs.Run.errors`, say how what is drawn goes together; by default each number is drawn alone.
+    `runs.Run.errors`, say how what is drawn goes together; by default each number is drawn alone.  As in `units.say`,
+    every `n_follow` frames the state is made anew from the last `n_heard`.
     """
     if text and text.n_frames < n_frames:
         seconds = text.n_frames * recipe.frame_length / recipe.sample_rate
@@ -82,27 +83,36 @@ def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None,
     draws = generation.Draws(network.head, seed) if errors is None else Draws(network.head, seed, errors)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
     saying = zip(*text) if text else units.say(language, read, np.random.default_rng([seed, 1]), temperature)
-    sampler, step = None, generation.compile_chains(network, limits=limits)
+    step, sampler, n, left = generation.compile_chains(network, limits=limits), None, language.n_heard, 0
+    frames, known = primer[-n:], None
     for given in units.blocks(saying, read):
         given = given[:n_frames]
         n_frames -= len(given)
-        if sampler is None:  # a step hears the frame before, and what its own is given
-            known = np.concatenate([read.given(after=given[0, 0])[1:], given[:1]])
-            heard, given = np.concatenate([primer, known], axis=1), given[1:]
-            sampler, first = world_sampler(network, step, heard, draws, limits=limits)
-            yield first
-        if len(given):
-            yield sampler.follow(draws, len(given), language.given.vectors(given) if sampler.block > 1 else given)
+        known = read.given(after=given[0, 0])[-n:] if known is None else known
+        while len(given):
+            part, given = given[: max(1, left)], given[max(1, left) :]
+            if not left:  # a step hears the frame before, and what its own is given
+                heard = np.concatenate([frames, np.concatenate([known[1:], part])], axis=1)
+                sampler, drawn = world_sampler(network, step, heard, draws, limits=limits, sampler=sampler)
+            else:
+                drawn = sampler.follow(draws, len(part), language.given.vectors(part) if sampler.block > 1 else part)
+            yield drawn
+            left = (left or language.n_follow) - len(part)
+            frames, known = (np.concatenate(pair)[-n:] for pair in ((frames, drawn), (known, part)))
         if not n_frames:
             return
 
 
-def world_sampler(network, step, primer, draws, temperature=1.0, limits=None):
+def world_sampler(network, step, primer, draws, temperature=1.0, limits=None, sampler=None):
     """Prime a chain with what its steps hear (n_primer, n_heard): a sampler of it, and its first frame (1, n_features).
 
-    `step` is the network's `generation.compile_chains`, of the same temperature and limits.
+    `step` is the network's `generation.compile_chains`, of the same temperature and limits; a `sampler` of all that is
+    used again.
     """
     begun = step(np.asarray(primer, np.float32)[None], None, *draws.take(1))
+    if sampler is not None:
+        sampler.begin(*begun)
+        return sampler, begun[0]
     sampler = WorldSampler(network, temperature, limits, *begun) if can_sample(network) else Sampler(step, *begun)
     return sampler, begun[0]
 
@@ -123,6 +133,10 @@ class Sampler:
 
     def __init__(self, step, frames, state):
         self._step, self.n_chains = step, len(frames)
+        self.begin(frames, state)
+
+    def begin(self, frames, state):
+        """Go on from these."""
         self._carried = [np.array(array, np.float32, order="C") for array in (frames, *state)]
 
     def advance(self, uniform, normal, more=None):
