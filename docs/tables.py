@@ -82,6 +82,8 @@ TABLES = {
     "choices": lambda: rows("choices", EARS),
     "language": language,
     "noise": lambda: plain("noise", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
+    "loss": lambda: plain("choices", "loss", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
+    "hearing": lambda: plain("hearing", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
     "between": lambda: plain("choices", "between_frames"),
     "voicing": lambda: plain(
         "voicing",
@@ -97,7 +99,7 @@ TABLES = {
     ),
     "lessons": lessons,
     "french": lambda: rows(
-        "ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr" and ".62" not in row["what"]
+        "ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr" and "before" not in row["what"]
     ),
 }
 
