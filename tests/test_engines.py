@@ -41,6 +41,7 @@ def test_an_unknown_engine_or_device_is_refused_with_those_there_are():
         gpu.chosen("torch", "gpu")
 
 
+@pytest.mark.slow
 def test_nothing_imports_pytorch_that_is_not_asked_to():
     code = "import sys; from vocalsynth_utils import gpu, pipeline, sweeps, __main__; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

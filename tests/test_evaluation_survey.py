@@ -31,6 +31,7 @@ def glide(seconds):
     return sum(0.1 / k * np.sin(k * phase) for k in range(1, 8)), f
 
 
+@pytest.mark.slow
 def test_a_good_recording_is_only_short(tmp_path, song):
     figures, advice = surveyed(tmp_path, song)
     assert figures["length (minutes)"] == pytest.approx(40 / 60)
@@ -39,6 +40,7 @@ def test_a_good_recording_is_only_short(tmp_path, song):
     assert len(advice) == 1 and "0.7 minutes are learned by heart; 5 are a beginning, and 20 make it good" in advice[0]
 
 
+@pytest.mark.slow
 def test_pitch_is_that_of_a_glide(tmp_path):
     y, f = glide(40)
     figures, _ = surveyed(tmp_path, y)
@@ -47,6 +49,7 @@ def test_pitch_is_that_of_a_glide(tmp_path):
     assert figures["voiced (%)"] > 98
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_and_nothing_else(tmp_path, song):
     loud = np.clip(6 * song, -1, 1)
     hum = song + 0.02 * np.sin(2 * np.pi * 50 * np.arange(len(song)) / SR)
@@ -64,6 +67,7 @@ def test_what_is_wrong_is_said_and_nothing_else(tmp_path, song):
     assert figures["voiced (%)"] < 10
 
 
+@pytest.mark.slow
 def test_the_share_at_full_scale_is_counted(tmp_path, song):
     y = np.clip(6 * song, -1, 1)
     figures, _ = surveyed(tmp_path, y)

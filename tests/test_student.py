@@ -58,6 +58,7 @@ def test_code_of_a_notebook_finds_package_and_data_where_the_copy_stands(handed)
     assert Path(package).is_relative_to(handed) and Path(file).is_relative_to(handed) and name == "world-units-large"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "mine").mkdir()
     command = [sys.executable, str(ROOT / "notebooks" / "student.py"), str(tmp_path / "mine")]

@@ -85,6 +85,7 @@ def test_softplus_is_log1p_of_exp_and_does_not_overflow():
     np.testing.assert_allclose(theano_setup.softplus(x)[[0, 4]], [0, 800])
 
 
+@pytest.mark.slow
 def test_nothing_is_said_on_import_even_where_nothing_is_compiled_yet(tmp_path):
     code = (
         "import vocalsynth_utils, theano, lasagne, inspect; inspect.getsource(lasagne.layers.LSTMLayer); "

@@ -537,6 +537,7 @@ def arrays_of(folder, name="last"):
 NOISY = TINY.replace(language_dropout=0.3, learning_rate=0.005, schedule="constant", n_epochs=6)  # soon learns by heart
 
 
+@pytest.mark.slow
 def test_resumed_equals_never_interrupted_and_the_language_model_kept_is_its_best(quick, training_data, tmp_path):
     after = []
     for row in training.train(NOISY, training_data, tmp_path / "whole"):
@@ -640,6 +641,7 @@ def test_how_frames_err_is_kept_with_the_run_and_what_is_drawn_errs_so(compiled,
     assert not np.array_equal(pipeline.generate(shared, 0.5, primer), expected)
 
 
+@pytest.mark.slow
 def test_errors_of_another_run_are_refused_in_one_line(tmp_path, compiled, training_data):
     list(training.train(TINY.replace(n_epochs=1), training_data, tmp_path / "run"))
     run = runs.open_run(tmp_path / "run")
@@ -648,6 +650,7 @@ def test_errors_of_another_run_are_refused_in_one_line(tmp_path, compiled, train
         run.errors()
 
 
+@pytest.mark.slow
 def test_what_is_told_of_clipping_is_of_each_level_by_itself(labelled):
     recipe = TINY.replace(vocabulary=7, max_norm=1.0)
     network = model.build_network(recipe, WIDTH)
