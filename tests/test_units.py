@@ -359,7 +359,8 @@ class Model:
         changes = lasagne.updates.adam(loss, list(self.params.values()), 0.01)
         self.loss, self.train = theano.function([text], loss), theano.function([text], loss, updates=changes)
         known = {self.language.text: text, self.language.next: following}
-        self.logits = theano.function([text, following], lasagne.layers.get_output(self.language.outputs, known))
+        outputs = [lasagne.layers.get_output(self.language.outputs, known, deterministic=d) for d in (False, True)]
+        self.logits, self.heard = (theano.function([text, following], each) for each in outputs)
         self._begun = [(v, v.get_value()) for v in {*changes, *self.params.values()}]
 
     def anew(self):
@@ -422,6 +423,24 @@ def test_each_segment_is_judged_by_those_before_it_alone(made):
     embedded = np.zeros((9, language_models.UNIT), np.float32)
     for a, b in zip(made.logits(text, embedded), made.logits(other, embedded)):
         assert np.array_equal(a[:5], b[:5]) and not np.allclose(a[5:], b[5:])
+
+
+def test_text_goes_on_by_the_odds_of_a_graph_that_hears_from_where_the_state_was_made_anew(made, monkeypatch):
+    rng, language, n, odds, of_units = np.random.default_rng(2), made.language, 40, [], units.Speaker.units
+    monkeypatch.setattr(units.Speaker, "units", lambda self: odds.append(of_units(self)) or odds[-1])
+    for parameter in made.params.values():
+        parameter.set_value(rng.normal(0, 0.4, parameter.get_value().shape).astype(np.float32))
+    said, apart = made.said(some_text(n), 3 * language.n_follow), 0
+    text = np.concatenate([some_text(n).as_input, said]).astype(np.float32)
+    for i, given in enumerate(odds):
+        anew = n + i // language.n_follow * language.n_follow - language.n_heard
+        near, far = (
+            made.heard(text[None, first : n + i], np.zeros((n + i - first, language_models.UNIT), np.float32))[0][-1]
+            for first in (anew, 0)
+        )
+        assert np.allclose(given, near, atol=1e-4)
+        apart += not np.allclose(given, far, atol=1e-3)
+    assert len(odds) == len(said) and apart > 3  # or it would not matter
 
 
 CYCLE = np.array([(0, 3), (1, 24), (2, 1), (1, 7), (4, 12)], np.float32)

@@ -20,8 +20,8 @@ from .fused import MAX_MIXTURES, MixtureDraw, MixtureNLL, SquaredError, native
 
 MIN_SIGMA = 0.05  # of a standardised dimension: keeps a mixture from collapsing on one training frame
 MIN_PITCH_SIGMA = 0.005  # log F0 moves far less from step to step
-# what a temperature is multiplied by for voicing, pitch and envelope; the pitch steps alone are narrowed: vibrato, not
-# tremble; given text, which varies enough, frames are drawn with half the noise, for with less they move too little
+# what a temperature is multiplied by for voicing, pitch and envelope: of one level the pitch steps alone are narrowed,
+# to vibrato, not tremble; given text, which varies enough, voicing and envelope are, for with less they move too little
 TEMPERATURES, GIVEN_TEMPERATURES = (1.0, 0.85, 1.0), (0.5, 1.0, 0.5)
 FRAME = 2  # columns before the envelope: log F0 and voicing
 PITCH_UNITS, ENVELOPE_UNITS = 64, 256  # of the hidden layers before these two mixtures

@@ -83,21 +83,22 @@ def text_frames(network, primer, n_frames, temperature=1.0, seed=0, limits=None,
     draws = generation.Draws(network.head, seed) if errors is None else Draws(network.head, seed, errors)
     read = units.Centres(language.given.centres.get_value()).read(primer, recipe)
     saying = zip(*text) if text else units.say(language, read, np.random.default_rng([seed, 1]), temperature)
-    step, sampler, n, left = generation.compile_chains(network, limits=limits), None, language.n_heard, 0
-    frames, known = primer[-n:], None
+    step, sampler, n = generation.compile_chains(network, limits=limits), None, language.n_heard
+    frames, known, left = primer[-n:], None, 0  # what went before, and what it was given; frames until all begins anew
     for given in units.blocks(saying, read):
         given = given[:n_frames]
         n_frames -= len(given)
         known = read.given(after=given[0, 0])[-n:] if known is None else known
         while len(given):
-            part, given = given[: max(1, left)], given[max(1, left) :]
-            if not left:  # a step hears the frame before, and what its own is given
+            if left:
+                part = given[:left]
+                drawn = sampler.follow(draws, len(part), language.given.vectors(part) if sampler.block > 1 else part)
+            else:  # a step hears the frame before, and what its own is given
+                part, left = given[:1], language.n_follow
                 heard = np.concatenate([frames, np.concatenate([known[1:], part])], axis=1)
                 sampler, drawn = world_sampler(network, step, heard, draws, limits=limits, sampler=sampler)
-            else:
-                drawn = sampler.follow(draws, len(part), language.given.vectors(part) if sampler.block > 1 else part)
             yield drawn
-            left = (left or language.n_follow) - len(part)
+            given, left = given[len(part) :], left - len(part)
             frames, known = (np.concatenate(pair)[-n:] for pair in ((frames, drawn), (known, part)))
         if not n_frames:
             return
@@ -110,10 +111,10 @@ def world_sampler(network, step, primer, draws, temperature=1.0, limits=None, sa
     used again.
     """
     begun = step(np.asarray(primer, np.float32)[None], None, *draws.take(1))
-    if sampler is not None:
+    if sampler is None:
+        sampler = WorldSampler(network, temperature, limits, *begun) if can_sample(network) else Sampler(step, *begun)
+    else:
         sampler.begin(*begun)
-        return sampler, begun[0]
-    sampler = WorldSampler(network, temperature, limits, *begun) if can_sample(network) else Sampler(step, *begun)
     return sampler, begun[0]
 
 
