@@ -74,6 +74,7 @@ def test_shapes_that_are_none_are_refused():
             benchmark.main(parsed("--shapes", text))
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why():
     with pytest.raises(ValueError, match="unexpected keyword"):
         timing.Worker("gemm", {"unexpected": 1})

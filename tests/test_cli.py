@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = str(ROOT / "data" / "pretrained" / "world-units")  # without its dataset
 
 
+@pytest.mark.slow
 def test_generating_has_exactly_the_seconds_asked_for_from_every_primer(tiny_run, tmp_path, capsys):
     for primer in ("train", "valid", "test", "none"):
         out = tmp_path / f"{primer}.wav"
@@ -244,6 +245,7 @@ def test_typed_alone_it_lists_its_commands_and_it_knows_its_version(capsys):
         assert end.value.code == 0 and words in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_typo_is_answered_before_anything_slow_is_imported():
     code = (
         "import sys; from vocalsynth_utils.__main__ import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules)"
@@ -277,6 +279,7 @@ def test_a_measure_that_is_undefined_is_null_in_json(tiny_run, capsys, monkeypat
     assert said == {"novelty": None, "level": [1.0, None], "ok": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, magic", [("a.mp3", b"\xff"), ("a.flac", b"fLaC"), ("a.ogg", b"OggS"), ("a.wav", b"RIFF")]
 )

@@ -82,6 +82,7 @@ def test_rmsprop_is_plain_descent_where_epsilon_is_large_and_not_where_it_is_sma
     )
 
 
+@pytest.mark.slow
 def test_epsilon_share_and_cosine_foretell_the_next_step(made, X):
     recipe = TINY.replace(epsilon=1e-11, learning_rate=1e-3)
     net = made(recipe)

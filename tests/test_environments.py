@@ -20,6 +20,7 @@ def ran(command, *words, **options):
     return subprocess.run([*map(str, command), *map(str, words)], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_hinder_nothing(tmp_path, closed):
     made = tmp_path / "v.wav"

@@ -194,6 +194,7 @@ def test_pitch_follows_a_glide():
     assert len(found) == len(periodicity) == 1000 and periodicity[middle].min() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_rows", [200, 201, 12000, 12001, 12002])
 def test_a_melody_has_a_row_every_five_milliseconds(n_rows):
     y = np.random.default_rng(0).normal(size=80 * n_rows).astype(np.float32)

@@ -85,6 +85,7 @@ def test_disk_full_during_training_is_one_line_with_the_remedy(tiny_data, disk, 
     assert len(said.splitlines()) == 1 and "No space left" in said and "make room" in said and "--resume" in said
 
 
+@pytest.mark.slow
 def test_disk_full_during_the_log_loses_no_row(tiny_data, tiny_run, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

@@ -200,6 +200,7 @@ def test_world_resynthesis_is_as_near_at_higher_rates(sr):
     assert apart(sr) < 1.05 * apart(16000) < 3  # dB
 
 
+@pytest.mark.slow
 def test_a_recording_without_a_pitch_and_one_with_hum_are_worth_a_word(song):
     r, whisper, t = recipe("world"), np.random.default_rng(0).normal(0, 0.1, 160000), np.arange(160000) / 16000
     remarks = lambda y: features.remarks(features.encode(y, r), y, r)

@@ -63,6 +63,7 @@ def found(y, truth, sr=SR):
     return np.mean(cents < 50), np.mean((found_there > 0) & (cents > 600))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f0", PITCHES)
 def test_what_is_sung_is_found(f0):
     near, octave = found(*sung(f0))
@@ -79,6 +80,7 @@ def test_what_is_sung_is_found_through_hum_and_rumble(f0, noise):
     assert near > 0.98 and octave < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sr", [12000, 24000, 48000])
 def test_any_sample_rate_will_do(sr):
     y, truth = sung((60, 200, 700), sr=sr)
@@ -94,6 +96,7 @@ def test_hum_alone_is_found_to_a_hundredth_and_none_in_a_clean_voice():
     assert np.std(pitch.mains_hum(y)) < 1e-3 * np.std(y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f0", [100, 150, 200, 300, 360])
 def test_a_note_held_at_a_harmonic_of_the_mains_is_no_hum(f0):
     for y, truth in (sung(f0, vibrato=0), sung((f0, 1.5 * f0), vibrato=0, rests=False)):
@@ -145,6 +148,7 @@ def worth(path, found):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_the_path_is_the_best_of_all(seed):
     rng, n, k = np.random.default_rng(seed), 6, 2
@@ -180,6 +184,7 @@ def test_a_softer_recording_has_the_same_rows_but_for_their_level():
     assert np.abs(apart).max(axis=1).mean() < 1e-2
 
 
+@pytest.mark.slow
 def test_a_gated_recording_is_spread_little_more_than_the_room_it_was_made_in():
     r = type("Recipe", (), {"features": "world", "frame_length": 240, "sample_rate": SR})
     y, truth = sung(180, seconds=12)

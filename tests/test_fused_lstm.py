@@ -335,6 +335,7 @@ def test_a_step_that_the_mask_skips_leaves_the_state_as_it_is_whatever_it_hears(
             assert np.array_equal(hid[t], hid[t - 1] if t else start.astype(hid.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clipping", [False, 0.0625])  # which Theano can say in float32
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
@@ -368,6 +369,7 @@ def test_gradients_of_every_output_and_state_with_a_mask_match_finite_difference
     T.verify_grad(outputs, [random(3, 4, 4), random(3, 3), random(3, 3)], rng=np.random.RandomState(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backwards", [False, True])
 def test_truncation_with_a_mask_is_scans(backwards):
     X, weights, mask = random(4, 6, 4), random(4, 6, 5), T.constant(MASK.astype("float32"))
@@ -487,6 +489,7 @@ def slope_of_numpy(layer, X, loss):
     return direction, (ends[0] - ends[1]) / 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
 @pytest.mark.parametrize("learn_init", [False, True])
 def test_learn_init_trains_the_initial_states(cls, learn_init):
@@ -508,6 +511,7 @@ def test_learn_init_trains_the_initial_states(cls, learn_init):
         assert np.array_equal(state.get_value(), before[state.name].astype(np.float32)) != learn_init
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [FusedLSTMLayer, ScanLSTMLayer])
 @pytest.mark.parametrize("form", ["textbook", "lasagne-0.1"])
 def test_the_final_output_alone_is_the_last_step_with_its_gradient(cls, form):

@@ -79,6 +79,7 @@ def save(name, content):
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "does, reason",
     [

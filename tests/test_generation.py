@@ -153,6 +153,7 @@ def test_empty_primer_is_refused():
         free_run(as_step(always_seven), np.zeros((0, 3)), 4)
 
 
+@pytest.mark.slow
 def test_pieces_are_the_whole_and_come_before_it_is_done(monkeypatch):
     """What `generate` writes piece by piece is what it returns at once, over several chunks of synthesis."""
     monkeypatch.setattr(codec, "PIECE_SECONDS", 2)

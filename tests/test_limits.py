@@ -70,6 +70,7 @@ def test_an_output_that_is_no_file_is_refused_and_left_alone(tiny_run, tmp_path,
 # numbers and paths ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minutes", ["1e-9", "1e-300", "1e-320", "1e300"])
 def test_any_minutes_train_at_least_one_epoch(tiny_data, compiled_once, tmp_path, minutes):
     args = [*TRAIN, "--data", str(tiny_data.folder), "--run", str(tmp_path / "run"), "--minutes", minutes]
@@ -117,6 +118,7 @@ def test_more_epochs_than_a_log_holds_are_refused_before_they_are_trained():
 # logs, checkpoints, JSON ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_log_of_as_many_epochs_as_are_allowed_is_read_and_one_more_is_refused(tiny_run):
     run, path = runs.open_run(tiny_run), tiny_run / "log.csv"
     header, row = path.read_text().splitlines()[:2]

@@ -45,6 +45,7 @@ def value_and_gradient(nll, out, target, weights):
     return theano.function([o, t], [rows, T.grad((rows * T.constant(weights.astype(out.dtype))).sum(), o)])(out, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 3e-6), ("float64", 1e-12)])
 def test_likelihood_is_scipys_and_gradient_is_theanos(shape, dtype, tolerance):

@@ -40,6 +40,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes_given_are_drawn_on_returned_and_have_units(name):
     _, ax = plt.subplots()
@@ -283,6 +284,7 @@ def test_no_line_of_several_looks_like_another_or_covers_it():
     assert widths == sorted(widths, reverse=True)
 
 
+@pytest.mark.slow
 def test_figures_in_a_notebook_carry_their_words(tmp_path, monkeypatch):
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook

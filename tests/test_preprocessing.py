@@ -216,6 +216,7 @@ def test_the_variance_of_2016_is_0_0141():
     assert Scaling.fit("mean", s).variance == pytest.approx(0.0141, abs=5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @quick
 @given(

@@ -562,6 +562,7 @@ def endless(monkeypatch):
 ONE = TINY + "[grid]\nn_units = [[3]]\n"
 
 
+@pytest.mark.slow
 def test_training_that_nobody_waits_for_stops_at_the_next_batch(tmp_path, here, endless):
     """A sweep that is gone has its task cancelled by the scheduler."""
     begun, stopped = endless
@@ -575,6 +576,7 @@ def test_training_that_nobody_waits_for_stops_at_the_next_batch(tmp_path, here, 
     assert stopped.wait(60) and not list((tmp_path / "out").glob("runs/*/outcome.json"))
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_is_said(tmp_path, endless, monkeypatch, capfd):
     monkeypatch.setattr(sweep, "CONNECT_SECONDS", 1)
     path, (begun, _) = write(tmp_path / "s.toml", ONE), endless

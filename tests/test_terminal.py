@@ -31,6 +31,7 @@ print("an ending")
 """
 
 
+@pytest.mark.slow
 def test_without_a_terminal_a_long_stage_is_a_line_now_and_then_and_a_short_one_none(capsys, monkeypatch):
     monkeypatch.setattr(stages, "QUIET", 0.3)
     monkeypatch.setattr(stages, "BETWEEN_LINES", 0.5)
@@ -58,6 +59,7 @@ def test_time_left_does_not_count_what_was_done_before(capsys, monkeypatch):
     assert line.startswith("[training] 99%, ") and 1 <= int(line.split()[2]) <= 10  # not 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_a_file", [False, True])
 def test_on_a_terminal_a_stage_is_a_bar_of_80_columns_and_standard_output_stays_where_it_goes(tmp_path, to_a_file):
     controller, terminal_of_it = pty.openpty()

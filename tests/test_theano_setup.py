@@ -67,6 +67,7 @@ def test_lasagne_knows_its_version_and_finds_what_theano_renamed():
         module.what_nobody_named  # noqa: B018
 
 
+@pytest.mark.slow
 def test_theano_is_imported_without_the_parts_of_scipy_that_it_does_not_need_and_finds_them_when_it_does():
     code = (
         "import sys, vocalsynth_utils, theano, lasagne, theano.tensor as T; from vocalsynth_utils import training; "

@@ -47,6 +47,7 @@ def test_loss_on_a_tone_falls_far_below_the_mean_baseline(quick_training, tmp_pa
 SOMETIMES = pytest.mark.slow  # each of these is a graph of its own to compile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

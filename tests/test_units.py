@@ -446,6 +446,7 @@ def test_text_goes_on_by_the_odds_of_a_graph_that_hears_from_where_the_state_was
 CYCLE = np.array([(0, 3), (1, 24), (2, 1), (1, 7), (4, 12)], np.float32)
 
 
+@pytest.mark.slow
 def test_a_text_that_goes_round_is_learned_and_gone_on_with(made):
     rng = np.random.default_rng(0)
     for _ in range(150):
@@ -457,6 +458,7 @@ def test_a_text_that_goes_round_is_learned_and_gone_on_with(made):
     assert np.array_equal(made.said(primer, 27, temperature=0.1), text[13:])
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_the_unit_they_go_with_and_no_more_can_be_learned_of_chance(made):
     rng, p = np.random.default_rng(1), np.array([0.4, 0.3, 0.2, 0.06, 0.04])
     losses = []
@@ -593,6 +595,7 @@ def test_resumed_equals_never_interrupted_and_the_language_model_kept_is_its_bes
     assert np.array_equal(shared["given.centres"], centres)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_the_texts_losses_is_not_gone_on_with(quick, training_data, tmp_path):
     next(training.train(NOISY, training_data, tmp_path / "run"))
     run = runs.open_run(tmp_path / "run")

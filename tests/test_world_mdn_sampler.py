@@ -63,6 +63,7 @@ def sampled(network, primer, n, **options):
     return np.concatenate(list(world_frames(network, primer, n, **options)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("options", [dict(seed=3), dict(seed=4, temperature=0.6, limits=LIMITS)])
 def test_the_same_frames_as_the_compiled_graph(changes, options, monkeypatch):
@@ -157,6 +158,7 @@ def two_levels():
     return network_of(TEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, temperatures",
     [
@@ -222,6 +224,7 @@ def read_by_hand(network, primer, recipe):
     return units.Centres(network.language.given.centres.get_value()).read(primer, recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lstm", ["fused", "lasagne"])
 def test_a_text_that_is_given_is_the_one_that_frames_are_given(two_levels, lstm):
     network = two_levels if lstm == "fused" else network_of(TEXT, lstm=lstm)
