@@ -15,8 +15,9 @@ from ..features import N_ENVELOPE, VOICING, row_length
 
 SMOOTHED = 0.045  # s, over which rows are averaged: a unit is no single glottal pulse
 N_ROWS, N_ITERATIONS = 20_000, 15  # that the centres are found from, and how often they are moved
-# of the envelope's first coefficients, in units of their spread, and of voicing: the broad shape tells sounds apart
-WEIGHTS = np.repeat([1.5, 1.0, 0.7, 0.9], [4, 8, 12, 1]).astype(np.float32)
+# of the envelope's first coefficients, in units of their spread, and of voicing: the level, which moves most within a
+# sound, and the broad shape, which tells sounds apart
+WEIGHTS = np.repeat([2.5, 1.5, 1.0, 0.7, 0.9], [1, 3, 8, 12, 1]).astype(np.float32)
 N_DESCRIBED = len(WEIGHTS)  # numbers that a row is compared by
 CHANGE = 8.0  # the price of a change, in squared distance
 OTHER_CHANGES = 5.0, 12.0  # at which the training part is read too: the same sounds in finer and in coarser text
