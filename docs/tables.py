@@ -17,6 +17,7 @@ EARS = {"dnsmos": ".2f", "p808": ".2f", "phone_perplexity": ".1f", "repeated_pho
 OWN = {"unit_perplexity": ".1f", "repeated_units": ".3f", "modulation": ".3f", "two_sample": ".2f"}
 WORDS_A_MINUTE = 100  # of a text with formulas, figures and sounds
 ALSO = {"survival_s": ".0f", "ok": ".3f", "fd": ".2f", "novelty_min": ".2f", "f0_roughness_ratio": ".2f"}
+MOVED = "voiced, inside a segment", "voiced, at its ends", "unvoiced", "soft"
 
 
 def held(name, part):
@@ -83,6 +84,8 @@ TABLES = {
     "language": language,
     "noise": lambda: plain("noise", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
     "loss": lambda: plain("choices", "loss", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
+    "level": lambda: plain("choices", "level", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
+    "movement": lambda: plain("movement", **{**EARS, **dict.fromkeys(MOVED, ".2f")}),
     "hearing": lambda: plain("hearing", **{**EARS, **OWN, **ALSO, "flux": ".2f"}),
     "between": lambda: plain("choices", "between_frames"),
     "voicing": lambda: plain(
