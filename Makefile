@@ -88,7 +88,7 @@ endef
 export FIND_PYTHON
 
 # uv, by its hash in the lock, gets the rest by theirs, from where pip is told to look.  Without a terminal its list of packages is left out.
-# Without a network both come from what uv kept of an earlier set-up.  Where uv does not get through, as with settings of pip's that it does
+# Without a network both come from what uv kept of an earlier set-up, itself among it: so it takes itself again.  Where uv does not get through, as with settings of pip's that it does
 # not know, pip does it.  Theano and Lasagne are built with the lock's setuptools, with what setup.py puts back for them.  Paths inside the
 # environment are relative, so that a copy of it runs the code beside the copy.
 define INSTALL_PACKAGES
@@ -114,10 +114,10 @@ if [ -n "$$index" ]; then export UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index};
 "$$uv" venv --quiet --relocatable --allow-existing --no-python-downloads --python $(BIN)/python $(VENV)
 site=$$(echo $(VENV)/lib/python3*/site-packages)
 $(BIN)/python -c 'import setup; print(setup.PUT_BACK)' > "$$site"/put_back.pth
-with_uv() { "$$uv" pip install --python $(BIN)/python --require-hashes --no-build-isolation "$$@"; }
+with_uv() { "$$uv" pip install --python $(BIN)/python --require-hashes --no-build-isolation --reinstall-package uv "$$@"; }
 with_uv --quiet -r $(VENV)/cache/setuptools.txt &&
 if [ -t 2 ]; then with_uv --compile-bytecode -r requirements.lock
-else with_uv --compile-bytecode -r requirements.lock 2>&1 | sed -E '/^ *([+-] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
+else with_uv --compile-bytecode -r requirements.lock 2>&1 | sed -E '/^ *([-+~] |Download|Buil[dt])/d; s/^/[set-up] /'; fi || {
   echo "[set-up] uv did not get through; pip tries, which takes a minute longer"
   pip install --require-hashes -r $(VENV)/cache/setuptools.txt && pip install --require-hashes --no-build-isolation -r requirements.lock || give_up
 }
