@@ -5,12 +5,9 @@
 Needs the extra [ears] (`make EARS=1`).
 """
 
-import json
-import sys
+from noise import measured, tell
 
-from noise import measured
-
-from vocalsynth_utils import evaluation, generation, pipeline, runs, world_mdn
+from vocalsynth_utils import evaluation, generation, pipeline, world_mdn
 
 SECONDS, SEEDS, WITHOUT_END = 200, (0, 1), 10**9
 
@@ -29,10 +26,4 @@ def rows(voice, run):
 
 
 if __name__ == "__main__":
-    found = []
-    for voice, _, folder in (text.partition("=") for text in sys.argv[1:]):
-        for row in rows(voice, runs.open_run(folder)):
-            print(json.dumps(row), file=sys.stderr, flush=True)
-            found.append(row)
-    json.dump({"command": "python data/measured/hearing.py VOICE=RUN ...", "rows": found}, sys.stdout, indent=1)
-    print()
+    tell("hearing.py", rows)

@@ -5,21 +5,13 @@
 Movement is `evaluation.descriptors`' flux, dB in 20 ms, by what the recording does there.  Needs the extra [ears].
 """
 
-import json
-import sys
-
 import numpy as np
+from noise import tell
 
-from vocalsynth_utils import features, generation, pipeline, runs, units, world_mdn
+from vocalsynth_utils import features, generation, pipeline, units, world_mdn
 from vocalsynth_utils.evaluation import descriptors, ears
 
 PRIMER, TEMPERATURES, SEEDS = 200, (0.0, 0.3, 0.5, 0.7, 1.0), (0, 1)  # frames; of the envelope
-
-
-def flux(y, std, sr):
-    """dB in 20 ms, every 10 ms: (n,)."""
-    bands = descriptors.bands((y / std).astype(np.float32), sr)
-    return descriptors.DB * np.abs(bands[descriptors.FLUX_FRAMES :] - bands[: -descriptors.FLUX_FRAMES]).mean(axis=1)
 
 
 def rows(voice, run):
@@ -38,9 +30,9 @@ def rows(voice, run):
 
     def row(what, sounds):
         found = {"dnsmos": np.mean([ears.opinion(y)[0] for y in sounds])}
+        moved = [descriptors.flux(descriptors.bands((y / std).astype(np.float32), sr)) for y in sounds]
+        frame = np.round((np.arange(len(moved[0])) + 1) * descriptors.FRAME_HOP * sr / recipe.frame_length)
         for place, these in places.items():
-            moved = [flux(y, std, sr) for y in sounds]
-            frame = np.round((np.arange(len(moved[0])) + 1) * descriptors.FRAME_HOP * sr / recipe.frame_length)
             here = these[np.minimum(frame.astype(int), len(these) - 1)]
             found[place] = np.mean([m[here].mean() for m in moved])
         return {"voice": voice, "what": what, **{key: round(float(value), 3) for key, value in found.items()}}
@@ -58,10 +50,4 @@ def rows(voice, run):
 
 
 if __name__ == "__main__":
-    found = []
-    for voice, _, folder in (text.partition("=") for text in sys.argv[1:]):
-        for row in rows(voice, runs.open_run(folder)):
-            print(json.dumps(row), file=sys.stderr, flush=True)
-            found.append(row)
-    json.dump({"command": "python data/measured/movement.py VOICE=RUN ...", "rows": found}, sys.stdout, indent=1)
-    print()
+    tell("movement.py", rows)

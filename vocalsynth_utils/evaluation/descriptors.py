@@ -32,12 +32,16 @@ def timbre(log_bands):
     return np.concatenate([c, slope], axis=1).astype(np.float32)
 
 
+def flux(log_bands):
+    """Mean absolute change of `bands` over 20 ms, in dB: (n_frames - 2,)."""
+    return np.abs(log_bands[FLUX_FRAMES:] - log_bands[:-FLUX_FRAMES]).mean(axis=1) * DB
+
+
 def windows(y, sr, log_bands=None, periodicity=None):
     """Four statistics of each second, every half second, of a second or more: float (n_windows, 4).
 
     Level: mean square in dB.  Flatness: geometric over arithmetic mean of the mean power spectrum, in dB; 0 is white.
-    Flux: mean absolute change of the log-mel `bands` over 20 ms, in dB; what does not move has none.  Voicing: mean
-    periodicity, of `melody`, 0 to 1.
+    Flux: the mean of `flux`; what does not move has none.  Voicing: mean periodicity, of `melody`, 0 to 1.
     """
     log_bands = bands(y, sr) if log_bands is None else log_bands
     periodicity = melody(y, sr)[1] if periodicity is None else periodicity
@@ -52,11 +56,10 @@ def windows(y, sr, log_bands=None, periodicity=None):
 
     hop = int(round(FRAME_HOP * sr))
     level = averages(np.square(y[: len(y) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(axis=1))
-    flux = averages(np.abs(log_bands[FLUX_FRAMES:] - log_bands[:-FLUX_FRAMES]).mean(axis=1)) * DB
     places = ((i * WINDOW_HOP * sr, (i * WINDOW_HOP + WINDOW_SECONDS) * sr) for i in range(n_windows))
     flatness = np.concatenate([_flatness(y[int(first) : int(last)], sr) for first, last in places])
     voicing = averages(periodicity[:: round(FRAME_HOP / ROW_SECONDS)])
-    return np.stack([DB * np.log(level + 1e-10), flatness, flux, voicing], axis=1)
+    return np.stack([DB * np.log(level + 1e-10), flatness, averages(flux(log_bands)), voicing], axis=1)
 
 
 def _flatness(y, sr):
