@@ -179,16 +179,30 @@ def cut(out, n_dims, least):
 def test_world_loss_is_the_sum_of_its_three_parts(head, batch, loss_and_gradients):
     hid, current, target = (a.reshape(14, -1).astype(float) for a in batch)
     voiced, pitch, last = (target[:, features.VOICING] > 0) * 1.0, target[:, :1], current[:, :1]
+    begun = last * (current[:, features.VOICING, None] > 0)  # where voice begins, the pitch is no step but itself
+    assert 0 < np.count_nonzero(begun) < len(begun)
     voicing_nll = -scipy.stats.bernoulli.logpmf(
         voiced.astype(int), scipy.special.expit(dense(head, "voicing", hid)[:, 0])
     )
     logits, means, sigmas = cut(
         dense(head, "pitch", np.hstack([hid, voiced[:, None], last])), 1, losses.MIN_PITCH_SIGMA
     )
-    pitch_nll = scipy_nll(logits, means + last[:, None], sigmas, pitch)
+    pitch_nll = scipy_nll(logits, means + begun[:, None], sigmas, pitch)
     envelope = cut(dense(head, "envelope", np.hstack([hid, voiced[:, None], pitch])), N_ENVELOPE, losses.MIN_SIGMA)
     expected = (voicing_nll + voiced * pitch_nll + scipy_nll(*envelope, target[:, losses.FRAME :])).mean()
     assert loss_and_gradients(batch)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_pitch_steps_from_the_frame_before_where_that_was_voiced_and_stands_alone_where_not(head, batch):
+    hids, current, said = batch[0], batch[1].copy(), {}
+    for before in (VOICED, UNVOICED):
+        current[..., features.VOICING] = before
+        said[before] = head.predict(T.constant(hids), T.constant(current)).eval()
+    last, now = current[..., features.LOG_F0], said[VOICED][..., features.VOICING] > (VOICED + UNVOICED) / 2
+    assert 0 < now.sum() < now.size
+    pitch = {before: frames[..., features.LOG_F0] for before, frames in said.items()}
+    assert np.allclose(pitch[VOICED] - pitch[UNVOICED], np.where(now, last, 0), atol=1e-5)
+    assert np.array_equal(pitch[UNVOICED][~now], last[~now])  # held
 
 
 def test_unvoiced_frames_give_the_pitch_no_gradient(batch, loss_and_gradients):

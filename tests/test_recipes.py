@@ -23,7 +23,7 @@ def test_the_file_holds_the_experiments_as_they_were_run():
     """Field by field, in the same order; where an experiment is meant to change, the failure says what to write."""
     recipes = [recipe.to_dict() for recipe in RECIPES.values()]
     lines = [(e.name, e.purpose, e.recorded, e.small is not None) for family in FAMILIES.values() for e in family]
-    digests = {"recipes": "cd9bfc3e4076b61a", "families": "9ac193e054b56dd3", "lines": "582c0f69fda7de42"}
+    digests = {"recipes": "ed3a15391a62a26f", "families": "9ac193e054b56dd3", "lines": "582c0f69fda7de42"}
     found = {"recipes": recipes, "families": list(FAMILIES), "lines": lines}
     found = {k: hashlib.sha256(json.dumps(v).encode()).hexdigest()[:16] for k, v in found.items()}
     assert found == digests, f"if this is meant, write here: digests = {found}"

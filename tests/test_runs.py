@@ -274,11 +274,13 @@ def test_folder_without_a_run_is_said(tmp_path):
         runs.open_run(tmp_path)
 
 
-def test_a_run_of_frames_of_another_size_is_to_be_trained_again(tmp_path):
-    recipe = get("world-mse").to_dict()
-    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "data": {**DATA, "n_features": 27}}))
-    with pytest.raises(ValueError, match="older version; its frames hold 27 numbers, today's 63; train it again"):
-        runs.open_run(tmp_path)
+@pytest.mark.parametrize("name", ["world-mdn", "world-units"])
+def test_a_run_of_frames_that_were_sung_otherwise_is_to_be_trained_again(tmp_path, name):
+    meta = {"recipe": get(name).to_dict(), "data": {**DATA, "n_features": 27}}  # before there were numbers of equations
+    for known in (meta, {**meta, "equations": 1}):
+        (tmp_path / "recipe.json").write_text(json.dumps(known))
+        with pytest.raises(ValueError, match="older version; train it again, into another folder"):
+            runs.open_run(tmp_path)
 
 
 def test_a_run_of_the_version_before_is_refused_with_what_to_do(tiny_run):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import lasagne
 import numpy as np
 import pytest
 import theano
@@ -100,6 +101,14 @@ def test_noise_and_dropout_are_on_in_training_and_off_in_validation(tiny_data, c
 def test_input_noise_is_in_units_of_the_datas_standard_deviation(tiny_data):
     network = model.build_network(TINY.replace(input_noise=0.5), tiny_data.n_features, tiny_data.scaling)
     assert network.lstms[0].input_layers[0].sigma == pytest.approx(0.5 * math.sqrt(tiny_data.variance))
+
+
+@pytest.mark.parametrize("name, exact", [("world-mdn", 2), ("world-units", 2), ("world-mse", 0)])
+def test_input_noise_leaves_the_melody_that_is_drawn_as_it_is(name, exact):
+    network = model.build_network(get(name).replace(n_units=(3,), input_noise=0.5), 63)
+    X = np.zeros((2, 400, network.input.shape[2]), np.float32)
+    heard = lasagne.layers.get_output(network.lstms[0].input_layers[0], T.constant(X), deterministic=False).eval()
+    assert np.allclose(heard[:, :, :63].std(axis=(0, 1)), [0] * exact + [0.5] * (63 - exact), rtol=0.15)
 
 
 def test_momentum_changes_the_second_update_and_not_the_first(tiny_data, compiled):

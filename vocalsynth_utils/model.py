@@ -62,7 +62,7 @@ def build_network(recipe, n_features, scaling=None):
     sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
 
     def noisy(layer):
-        layer = noise_layer(layer, "noise", sigma, recipe.seed)
+        layer = noise_layer(layer, "noise", sigma, recipe.seed, n_exact(recipe))
         return noise_layer(layer, "dropout", recipe.input_dropout, recipe.seed + 1)
 
     source = InputLayer((None, None, n_features + units.N_GIVEN * recipe.has_text), name="frames")
@@ -85,6 +85,11 @@ def build_network(recipe, n_features, scaling=None):
     rows = ReshapeLayer(layer, (-1, [2]), name="rows")  # (n_batch * n_steps, n_units)
     language = units.LanguageModel(recipe, given) if recipe.has_text else None
     return Network(source, lstms, losses.build_head(recipe, rows, n_features, scaling), language)
+
+
+def n_exact(recipe):
+    """How many of a frame's numbers input noise leaves as they are: log F0, whose steps are smaller, and voicing."""
+    return losses.FRAME * recipe.has_world_heads
 
 
 def run(network, x, states=None, deterministic=True):

@@ -110,15 +110,8 @@ def deframe(frames, hop_length=None):
     hop_length = _hop(frame_length, hop_length)
     if hop_length == frame_length:
         return frames.reshape(-1)
-    total = np.zeros((n_frames - 1) * hop_length + frame_length)
-    count = np.zeros(len(total))
-    n_lanes = -(-frame_length // hop_length)  # frames of one lane do not overlap
-    for lane in range(min(n_lanes, n_frames)):
-        own = frames[lane::n_lanes]  # (n_own, frame_length)
-        where = hop_length * (lane + n_lanes * np.arange(len(own)))[:, None] + np.arange(frame_length)
-        total[where] += own
-        count[where] += 1
-    y = total / count
+    where = (hop_length * np.arange(n_frames)[:, None] + np.arange(frame_length)).ravel()
+    y = np.bincount(where, frames.ravel()) / np.bincount(where)
     return np.rint(y).astype(frames.dtype) if frames.dtype.kind in "iu" else y.astype(frames.dtype)
 
 

@@ -106,7 +106,8 @@ def _noise(recipe, scaling, n_features):
     """`_Draws` of the noisy layers, in the order in which they are heard: that of `model.noise_states`."""
     frames, n_text = (recipe.n_batch, recipe.n_steps - 1, n_features), -(-recipe.n_batch // 2)
     sigma = recipe.input_noise * np.sqrt(scaling.variance if scaling else 1.0)
-    asked = [("noise", sigma, frames), ("dropout", recipe.input_dropout, frames)]
+    noisy = *frames[:2], n_features - model.n_exact(recipe)
+    asked = [("noise", sigma, noisy), ("dropout", recipe.input_dropout, frames)]
     for n in (UNIT + LENGTH, recipe.language_units):
         asked.append(("dropout", recipe.language_dropout, (n_text, recipe.n_steps - 1, n)))
     return [_Draws(*each) for each in asked if each[1]]

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn.functional import softplus
 
-from .. import losses
+from .. import losses, model
 from ..features import LOG_F0, VOICING
 from ..losses import FRAME, MIN_PITCH_SIGMA, MIN_SIGMA
 from ..units import N_GIVEN, N_TEXT
@@ -122,7 +122,8 @@ class Net:
         """`model.run`."""
         recipe, finals, frames = self.recipe, [], x[:, :, : self.n_features]
         if noise and recipe.input_noise:
-            frames = frames + next(noise)
+            exact = model.n_exact(recipe)
+            frames = torch.cat([frames[:, :, :exact], frames[:, :, exact:] + next(noise)], dim=2)
         if noise and recipe.input_dropout:
             frames = frames / (1 - recipe.input_dropout) * next(noise)
         if recipe.has_text:
@@ -185,6 +186,7 @@ class Net:
         logit = self.dense("voicing", hid)
         voicing_nll = softplus(logit) - voiced * logit
         pitches, sounds = (self.given(name, hid, voiced, x) for name, x in (("pitch", last), ("envelope", pitch)))
-        pitch_nll = _beta_nll(pitches, K, MIN_PITCH_SIGMA, pitch - last, voiced)
+        begun = last * (current[:, VOICING : VOICING + 1] > 0)
+        pitch_nll = _beta_nll(pitches, K, MIN_PITCH_SIGMA, pitch - begun, voiced)
         envelope_nll = _beta_nll(sounds, K, MIN_SIGMA, target[:, FRAME:], torch.ones_like(voiced))
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()

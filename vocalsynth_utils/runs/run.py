@@ -26,6 +26,8 @@ from ..recipes import MOST_EPOCHS, Recipe
 from ..storage import atomic, limits, link, remove_unfinished, sync_folder
 from . import checkpoints
 
+EQUATIONS = 2  # of WORLD's heads; goes up when the same parameters would sing otherwise
+AGAIN = "train it again, into another folder"
 NEEDED = ("epoch", "train_loss", "valid_loss", "duration")  # columns of every log
 LOG = "log."  # what a checkpoint's names of log columns begin with
 INSTEAD = {"last": ("last-previous",), "best": ("best-previous", "last", "last-previous")}  # of a damaged one
@@ -226,7 +228,8 @@ def create(folder, recipe, dataset):
     folder.mkdir(parents=True, exist_ok=True)
     data = _known(dataset, folder)
     with atomic(folder / "recipe.json", "w") as file:
-        json.dump({"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance}, file, indent=1)
+        meta = {"recipe": recipe.to_dict(), "data": data, "variance": dataset.variance, "equations": EQUATIONS}
+        json.dump(meta, file, indent=1)
     sync_folder(folder.parent)
     return Run(folder, recipe, data)
 
@@ -238,11 +241,11 @@ def open_run(folder):
         meta = storage.read_json(path)
         values, data = (storage.as_object(meta[name], name) for name in ("recipe", "data"))
         if "clamp" in values or "bounds" in data:  # what limits were called
-            remedy = "train it again"
+            remedy = AGAIN
         recipe = Recipe.from_dict(values)
-        held, today = data["n_features"], features.n_features(recipe)
-        if not recipe.is_raw and type(held) is int and held != today:
-            remedy = f"its frames hold {held} numbers, today's {today}; train it again"
+        if recipe.has_world_heads and meta.get("equations") != EQUATIONS:
+            remedy = AGAIN
+            raise ValueError("of other equations")
         return Run(Path(folder), recipe, _checked_data(data, recipe))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} holds no run (no recipe.json); make one with `train`") from None

@@ -84,7 +84,8 @@ extern "C" void world_voices_f32(const WorldVoices *v, long n, long n_frames, fl
             float *given = v->given + r * (H + 2) + H, step;
             mixture_draw_f32(1, K, 1, steps + r * width(v->pitch + 1), v->min_pitch_sigma, uniform + at * (1 + 2 * K) + 1, normal + at * (wide - 1),
                              v->pitch_temperature, &step);
-            given[1] += given[0] * step;
+            // a step where voice goes on, the pitch itself where it begins, the last one where there is none
+            if (given[0] > 0) given[1] = (frame[r * wide + 1] > 0 ? given[1] : 0) + step;
         }
         const float *envelopes = two_dense(v->envelope, n, v->given, H + 2);
         for (long r = 0; r < n; ++r) {
