@@ -71,6 +71,17 @@ def lessons():
         yield f"| {link} | {its['words'] / WORDS_A_MINUTE:.0f} | {its['seconds']} | {its['memory_mb']} |"
 
 
+def any_voice():
+    """Lines of a table of kinds of voices by both recipes, several seeds in a cell."""
+    measured = held("any_voice", "rows")
+    keys = [key for key in measured[0] if key not in ("voice", "recipe", "seed")]
+    yield from head("", *keys)
+    for voice, recipe in dict.fromkeys((row["voice"], row["recipe"]) for row in measured):
+        same = [row for row in measured if (row["voice"], row["recipe"]) == (voice, recipe)]
+        cells = (", ".join(f"{row[key]:.2f}" for row in same) for key in keys)
+        yield f"| {voice}, `{recipe}` | " + " | ".join(cells) + " |"
+
+
 def drawn(row):
     """True for what a network made."""
     return row["temperature"] is not None
@@ -100,6 +111,7 @@ TABLES = {
             "voiced_share_second_real": ".3f",
         },
     ),
+    "any voice": any_voice,
     "lessons": lessons,
     "french": lambda: rows(
         "ears", {**EARS, "unit_perplexity": ".1f"}, lambda row: row["voice"] == "fr" and "before" not in row["what"]
