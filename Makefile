@@ -89,8 +89,9 @@ export FIND_PYTHON
 
 # uv, by its hash in the lock, gets the rest by theirs, from where pip is told to look.  Without a terminal its list of packages is left out.
 # Without a network both come from what uv kept of an earlier set-up; itself among it, so uv, which pip brought, takes itself again.  Where
-# uv does not get through, as with settings of pip's that it does not know, pip does it.  Theano and Lasagne are built with the lock's setuptools, with what setup.py puts back for them.  Paths inside the
-# environment are relative, so that a copy of it runs the code beside the copy.
+# uv does not get through, as with settings of pip's that it does not know, pip does it.  Theano and Lasagne are built with the lock's
+# setuptools, with what setup.py puts back for them.  Paths inside the environment are relative, so that a copy of it runs the code beside
+# the copy.
 define INSTALL_PACKAGES
 pip() { $(BIN)/python -m pip "$$@" --disable-pip-version-check --quiet --retries 2 2>$(VENV)/cache/pip.txt; }
 give_up() {

@@ -179,15 +179,15 @@ def cut(out, n_dims, least):
 def test_world_loss_is_the_sum_of_its_three_parts(head, batch, loss_and_gradients):
     hid, current, target = (a.reshape(14, -1).astype(float) for a in batch)
     voiced, pitch, last = (target[:, features.VOICING] > 0) * 1.0, target[:, :1], current[:, :1]
-    begun = last * (current[:, features.VOICING, None] > 0)  # where voice begins, the pitch is no step but itself
-    assert 0 < np.count_nonzero(begun) < len(begun)
+    origin = last * (current[:, features.VOICING, None] > 0)  # where voice begins, the pitch is no step but itself
+    assert 0 < np.count_nonzero(origin) < len(origin)
     voicing_nll = -scipy.stats.bernoulli.logpmf(
         voiced.astype(int), scipy.special.expit(dense(head, "voicing", hid)[:, 0])
     )
     logits, means, sigmas = cut(
         dense(head, "pitch", np.hstack([hid, voiced[:, None], last])), 1, losses.MIN_PITCH_SIGMA
     )
-    pitch_nll = scipy_nll(logits, means + begun[:, None], sigmas, pitch)
+    pitch_nll = scipy_nll(logits, means + origin[:, None], sigmas, pitch)
     envelope = cut(dense(head, "envelope", np.hstack([hid, voiced[:, None], pitch])), N_ENVELOPE, losses.MIN_SIGMA)
     expected = (voicing_nll + voiced * pitch_nll + scipy_nll(*envelope, target[:, losses.FRAME :])).mean()
     assert loss_and_gradients(batch)[0] == pytest.approx(expected, rel=1e-4)

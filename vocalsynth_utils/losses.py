@@ -236,7 +236,7 @@ class WorldHead:
         return [(n_units, 1), *pitch, (given, ENVELOPE_UNITS), (ENVELOPE_UNITS, envelope)]
 
     def _pitch(self, hid, voiced, last):
-        """Mixture of what is added to `_begun` for the new log F0, given the last one (n_rows, 1)."""
+        """Mixture of what is added to `_origin` for the new log F0, given the last one (n_rows, 1)."""
         return self._given(self.pitch, hid, voiced, last), self.n_mixtures, MIN_PITCH_SIGMA
 
     def _envelope(self, hid, voiced, pitch):
@@ -253,7 +253,7 @@ class WorldHead:
         logit = get_output(self.voicing, {self.hid: hid})
         voicing_nll = T.nnet.softplus(logit) - voiced * logit
         last = current[:, LOG_F0 : LOG_F0 + 1]
-        pitch_nll = beta_nll(*self._pitch(hid, voiced, last), pitch - _begun(current), voiced)
+        pitch_nll = beta_nll(*self._pitch(hid, voiced, last), pitch - _origin(current), voiced)
         envelope_nll = beta_nll(*self._envelope(hid, voiced, pitch), target[:, FRAME:], T.ones_like(voiced))
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()
 
@@ -271,7 +271,7 @@ class WorldHead:
         hid, now = _rows(hids), _rows(current)
         probability = T.nnet.sigmoid(get_output(self.voicing, {self.hid: hid}))
         voiced, last = T.cast(T.gt(probability, 0.5), "float32"), now[:, LOG_F0 : LOG_F0 + 1]
-        pitch = T.switch(voiced, _begun(now) + mixture_mean(*self._pitch(hid, voiced, last), 1), last)
+        pitch = T.switch(voiced, _origin(now) + mixture_mean(*self._pitch(hid, voiced, last), 1), last)
         envelope = mixture_mean(*self._envelope(hid, voiced, pitch), self.n_envelope)
         voicing = self.unvoiced + probability * (self.voiced - self.unvoiced)
         frames = T.concatenate([pitch, voicing, envelope], axis=1)
@@ -285,13 +285,13 @@ class WorldHead:
         voiced = T.cast(T.lt(uniform[:, :1], T.nnet.sigmoid(logit / of_voicing)), "float32")
         last = current[:, LOG_F0 : LOG_F0 + 1]
         step = draw(*self._pitch(hid, voiced, last), uniform[:, 1 : 1 + K], normal[:, :1], of_pitch)
-        pitch = T.switch(voiced, _begun(current) + step, last)
+        pitch = T.switch(voiced, _origin(current) + step, last)
         envelope = draw(*self._envelope(hid, voiced, pitch), uniform[:, 1 + K :], normal[:, 1:], of_envelope)
         return T.concatenate([pitch, self.unvoiced + voiced * (self.voiced - self.unvoiced), envelope], axis=1)
 
 
-def _begun(current):
-    """The log F0 (n_rows, 1) that the frame after steps from; where there is no voice the mean, 0: no step, but all."""
+def _origin(current):
+    """The log F0 (n_rows, 1) that the next one is a step from: the last, or the mean, 0, where there was no voice."""
     return T.switch(T.gt(current[:, VOICING : VOICING + 1], 0), current[:, LOG_F0 : LOG_F0 + 1], np.float32(0))
 
 

@@ -110,8 +110,12 @@ def deframe(frames, hop_length=None):
     hop_length = _hop(frame_length, hop_length)
     if hop_length == frame_length:
         return frames.reshape(-1)
-    where = (hop_length * np.arange(n_frames)[:, None] + np.arange(frame_length)).ravel()
-    y = np.bincount(where, frames.ravel()) / np.bincount(where)
+    total, count = np.zeros((2, (n_frames - 1) * hop_length + frame_length))
+    for i, own in enumerate(frames):
+        where = slice(i * hop_length, i * hop_length + frame_length)
+        total[where] += own
+        count[where] += 1
+    y = total / count
     return np.rint(y).astype(frames.dtype) if frames.dtype.kind in "iu" else y.astype(frames.dtype)
 
 

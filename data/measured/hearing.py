@@ -5,7 +5,8 @@
 Needs the extra [ears] (`make EARS=1`).
 """
 
-from noise import measured, tell
+from noise import measured
+from telling import tell
 
 from vocalsynth_utils import evaluation, generation, pipeline, world_mdn
 

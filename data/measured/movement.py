@@ -6,7 +6,7 @@ Movement is `evaluation.descriptors`' flux, dB in 20 ms, by what the recording d
 """
 
 import numpy as np
-from noise import tell
+from telling import tell
 
 from vocalsynth_utils import features, generation, pipeline, units, world_mdn
 from vocalsynth_utils.evaluation import descriptors, ears

@@ -39,17 +39,6 @@ def measured(y, reference, sr):
     return {"dnsmos": dnsmos, "p808": p808, "flux": float(flux.mean()), **{key: found[key] for key in KEPT}}
 
 
-def tell(script, rows):
-    """Print the `rows(voice, run)` of each VOICE=RUN that is typed, as JSON, and each as soon as it is there."""
-    found = []
-    for voice, _, folder in (text.partition("=") for text in sys.argv[1:]):
-        for row in rows(voice, runs.open_run(folder)):
-            print(json.dumps(row), file=sys.stderr, flush=True)
-            found.append(row)
-    json.dump({"command": f"python data/measured/{script} VOICE=RUN ...", "rows": found}, sys.stdout, indent=1)
-    print()
-
-
 def main(run):
     data, recipe, network = pipeline.own_dataset(run), run.recipe, generation.load_network(run)
     sr, held, codec = recipe.sample_rate, data.signal("valid"), evaluation.codec_of(recipe)

@@ -186,7 +186,7 @@ class Net:
         logit = self.dense("voicing", hid)
         voicing_nll = softplus(logit) - voiced * logit
         pitches, sounds = (self.given(name, hid, voiced, x) for name, x in (("pitch", last), ("envelope", pitch)))
-        begun = last * (current[:, VOICING : VOICING + 1] > 0)
-        pitch_nll = _beta_nll(pitches, K, MIN_PITCH_SIGMA, pitch - begun, voiced)
+        origin = last * (current[:, VOICING : VOICING + 1] > 0)
+        pitch_nll = _beta_nll(pitches, K, MIN_PITCH_SIGMA, pitch - origin, voiced)
         envelope_nll = _beta_nll(sounds, K, MIN_SIGMA, target[:, FRAME:], torch.ones_like(voiced))
         return (voicing_nll[:, 0] + voiced[:, 0] * pitch_nll + envelope_nll).mean()

@@ -240,11 +240,10 @@ def open_run(folder):
     try:
         meta = storage.read_json(path)
         values, data = (storage.as_object(meta[name], name) for name in ("recipe", "data"))
-        if "clamp" in values or "bounds" in data:  # what limits were called
+        if meta.get("equations") != EQUATIONS:  # what does not fit is then no damage
             remedy = AGAIN
         recipe = Recipe.from_dict(values)
-        if recipe.has_world_heads and meta.get("equations") != EQUATIONS:
-            remedy = AGAIN
+        if remedy and recipe.has_world_heads:
             raise ValueError("of other equations")
         return Run(Path(folder), recipe, _checked_data(data, recipe))
     except (FileNotFoundError, NotADirectoryError):
